@@ -1,0 +1,124 @@
+"""How results and progress look in a terminal: Rich where there is one, plain lines elsewhere."""
+
+import json
+import logging
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from bakeoff.errors import BakeoffError
+
+if TYPE_CHECKING:
+    from bakeoff.record import Record
+    from bakeoff.training.trainer import Tick
+
+WIDTH = 100
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console of at most 100 columns; plain text goes on unwrapped where it is no terminal."""
+    wide = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    return Console(stderr=stderr, highlight=False, width=min(wide.width, WIDTH)) if wide.is_terminal else wide
+
+
+def set_up_logging() -> None:
+    """Send the package's log to stderr: warnings beside the progress bar, everything where there is none."""
+    log = logging.getLogger("bakeoff")
+    on_terminal = console(stderr=True).is_terminal
+    handler: logging.Handler = logging.StreamHandler()
+    if on_terminal:
+        handler = RichHandler(console=console(stderr=True), show_time=False, show_path=False, markup=False)
+    handler.setLevel(logging.WARNING if on_terminal else logging.INFO)
+    log.handlers = [handler]
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Callable[["Tick"], None]]:
+    """Show a live bar with loss, accuracy, speed and time left; nothing where it is no terminal."""
+    screen = console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TextColumn("{task.fields[state]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    # Two refreshes a second: each takes the interpreter from the training loop for some milliseconds.
+    with Progress(*columns, console=screen, refresh_per_second=2, disable=not screen.is_terminal, expand=True) as bar:
+        task = bar.add_task(title, total=None, state="loading")
+
+        def tell(tick: "Tick") -> None:
+            parts = [f"epoch {tick.epoch}"]
+            parts += [f"loss {tick.loss:.3f}"] if math.isfinite(tick.loss) else []
+            parts += [f"val {tick.val_top1:.1%}"] if math.isfinite(tick.val_top1) else []
+            parts += [f"{tick.images_per_s:,.0f} img/s"]
+            bar.update(task, total=tick.total_steps, completed=tick.step, state="  ".join(parts))
+
+        yield tell
+
+
+def show_error(error: BakeoffError, *, as_json: bool) -> None:
+    """Print one message, for a person on stderr or for a machine on stdout."""
+    if as_json:
+        fields = {key: getattr(error, key) for key in ("where", "found", "expected", "hint")}
+        print_json({"error": {"kind": type(error).__name__, "message": str(error), **fields}, "exit": error.exit_code})
+    else:
+        console(stderr=True).print(f"[bold red]{type(error).__name__}[/] ", end="")
+        console(stderr=True).print(str(error), markup=False)
+
+
+def print_json(content: object) -> None:
+    """Print one JSON document on stdout."""
+    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[str]) -> None:
+    """Print a table: headings with units, numbers to the right."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console().print(table)
+
+
+def print_record(record: "Record", *, pictures: Sequence[Path] = ()) -> None:
+    """Print a run's answer, where its things are, and what to type next."""
+    out, summary, recipe = console(), record.summary, record.recipe
+    place = f"{recipe.model.name} on {recipe.data.name}"
+    if record.status != "finished":
+        out.print(f"[bold]{place}[/]: {record.status}, {len(record.rows)} of {recipe.epochs} epochs")
+    for part in ("test", "val"):
+        if scores := summary.get(part):
+            out.print(f"[bold]{place}, {part}[/]: {accuracy(scores)}")
+    if summary:
+        looks = len(summary.get("test_reads", []))
+        out.print(
+            f"  protocol {recipe.protocol}, chosen on {summary['selected_on']}, seed {recipe.seed} (one seed: no "
+            f"interval over seeds), test read {looks}x, training {summary['training_seconds']:,.0f} s",
+            style="dim",
+        )
+    out.print(f"  run      {record.folder}/")
+    for picture in pictures:
+        out.print(f"  picture  {picture}")
+    if summary:
+        out.print(f"  summary  {record.folder / 'evaluation_summary.json'}")
+
+
+def accuracy(scores: Mapping[str, Any]) -> str:
+    """Return top-1 with its counts and its interval over images."""
+    return (
+        f"{scores['top1']:.2%} top-1 ({scores['top1_correct']:,} of {scores['n']:,}; "
+        f"95 % interval over images {scores['top1_low']:.1%} to {scores['top1_high']:.1%})"
+    )

@@ -1,0 +1,292 @@
+"""The verbs. Each reads its arguments, calls one function of the house, and prints what it returned.
+
+Rooms are imported inside the verbs: `--help` and `list` answer without loading torch.
+"""
+
+import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import bakeoff
+from bakeoff import catalogue, library
+from bakeoff.cli import screen, words
+from bakeoff.errors import RecipeError, nearest
+
+if TYPE_CHECKING:
+    from bakeoff.record import Record
+
+app = typer.Typer(
+    name="bakeoff",
+    help="Train small-image classifiers from scratch, compare them fairly, and say how sure the answer is.",
+    epilog="Settings are key=value or --key value; `bakeoff show MODEL` lists them all with their values.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# Unknown options are settings: `--epochs 15` is `epochs=15`.
+OPEN = {"ignore_unknown_options": True}
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout; the log goes to stderr.")]
+Root = Annotated[Path, typer.Option("--root", help="The folder of all runs.", show_default=True)]
+LOGS = Path("logs")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bakeoff {bakeoff.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Parse what stands before the verb."""
+
+
+@app.command(context_settings=OPEN)
+def train(
+    arguments: Annotated[list[str], typer.Argument(metavar="MODEL [KEY=VALUE]...", help="A model, and settings.")],
+    recipe: Annotated[str | None, typer.Option(help="A shipped recipe card, or a YAML file.")] = None,
+    name: Annotated[str | None, typer.Option(help="The run's name; default: time and digest.")] = None,
+    root: Root = LOGS,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="One batch of train, validation and save.")] = False,
+    test: Annotated[bool, typer.Option(help="Read the test split once at the end.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Train one recipe: one run, its folder, its curves, its accuracy.
+
+    [dim]bakeoff train resnet_20 epochs=15[/]
+    [dim]bakeoff train resnet_20 --recipe digits --name first[/]
+    """
+    from bakeoff.recipe import resolve
+    from bakeoff.results import store
+
+    names, settings = words.split(arguments)
+    model = words.one(names, "model", "bakeoff train resnet_20 epochs=15")
+    resolved = resolve(model, overrides=settings, recipe=recipe, plugins=True)
+    if dry_run:
+        from bakeoff.training import run as training
+
+        report = training.rehearse(resolved)
+        screen.print_json(report) if as_json else _print_fields("dry run passed", report)
+        return
+    run = store.create(resolved, root=root, name=name)
+    with screen.progress(resolved.model.name) as tell:
+        from bakeoff.training import run as training
+        from bakeoff.training.provenance import command_line
+
+        record = training.start(resolved, run, command=command_line(), tell=tell)
+    _conclude(record, test=test, as_json=as_json)
+
+
+@app.command(context_settings=OPEN)
+def resume(
+    arguments: Annotated[list[str], typer.Argument(metavar="RUN [epochs=N]", help="A run's folder or name.")],
+    root: Root = LOGS,
+    test: Annotated[bool, typer.Option(help="Read the test split once at the end.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Go on exactly where a run stopped, or extend a finished one by `epochs=N`."""
+    from bakeoff.results import store
+
+    names, settings = words.split(arguments)
+    run = store.find(words.one(names, "run", "bakeoff resume logs/resnet_20/first"), root=root)
+    epochs = _only_epochs(settings)
+    with screen.progress(run.folder.name) as tell:
+        from bakeoff.training import run as training
+        from bakeoff.training.provenance import command_line
+
+        record = training.resume(run, epochs=epochs, command=command_line(), tell=tell)
+    _conclude(record, test=test and "test" not in record.summary, as_json=as_json)
+
+
+@app.command(name="eval")
+def evaluate(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or name.")],
+    root: Root = LOGS,
+    as_json: Json = False,
+) -> None:
+    """Read the test split with the run's chosen weights, and record the look."""
+    from bakeoff.results import store
+    from bakeoff.training import run as training
+    from bakeoff.training.provenance import command_line
+
+    found = store.find(run, root=root)
+    _present(training.read_test(found, command=command_line()), as_json=as_json)
+
+
+@app.command(name="list")
+def list_things(
+    what: Annotated[str, typer.Argument(metavar="models|recipes|datasets|runs", help="What to list.")],
+    pattern: Annotated[str, typer.Argument(help="Only names like this; * stands for anything.")] = "*",
+    root: Root = LOGS,
+    as_json: Json = False,
+) -> None:
+    """List models, recipes, data sets or runs."""
+    tables = {"models": _models, "recipes": _recipes, "datasets": _datasets, "runs": lambda: _runs(root)}
+    if what not in tables:
+        expected = f"one of {', '.join(tables)}"
+        raise RecipeError("list", found=f"'{what}'", expected=expected, hint=nearest(what, tables))
+    rows = [row for row in tables[what]() if fnmatch.fnmatchcase(str(row["name"]).lower(), pattern.lower())]
+    if as_json:
+        screen.print_json(rows)
+    elif not rows:
+        screen.console().print(f"No {what} like '{pattern}'.")
+    else:
+        columns = list(rows[0])
+        numeric = [c for c in columns if any(isinstance(row[c], int | float) for row in rows)]
+        cells = [[_cell(row[c]) for c in columns] for row in rows]
+        screen.print_table(f"{len(rows)} {what}", columns, cells, numeric=numeric)
+
+
+@app.command(context_settings=OPEN)
+def show(
+    arguments: Annotated[
+        list[str], typer.Argument(metavar="MODEL|RECIPE|RUN [KEY=VALUE]...", help="What to show, and settings.")
+    ],
+    root: Root = LOGS,
+    as_json: Json = False,
+) -> None:
+    """Show a run's summary, or the resolved recipe of a model or card with every default written out."""
+    from bakeoff.recipe import resolve
+    from bakeoff.results import store
+
+    names, settings = words.split(arguments)
+    name = words.one(names, "model, recipe or run", "bakeoff show resnet_20")
+    is_card = name in library.recipe_cards() or name.endswith((".yaml", ".yml"))
+    if not is_card and not catalogue.is_known(name) and ":" not in name:
+        _present(store.find(name, root=root).record(), as_json=as_json)
+        return
+    resolved = resolve("resnet_20", overrides=settings, recipe=name) if is_card else resolve(name, overrides=settings)
+    if as_json:
+        screen.print_json({"digest": resolved.digest, "recipe": resolved.model_dump(mode="json")})
+        return
+    entry = catalogue.MODELS.get(resolved.model.name)
+    if entry is not None and not is_card:
+        _print_fields(entry.name, {k: v for k, v in _models_row(entry.name).items() if k != "name"})
+    screen.console().print(f"# recipe {resolved.digest[:8]}", style="dim")
+    typer.echo(resolved.to_yaml().rstrip())
+
+
+def _conclude(record: "Record", *, test: bool, as_json: bool) -> None:
+    """After training: look at test if asked to, draw the pictures, print the answer."""
+    if test:
+        from bakeoff.results.store import Run
+        from bakeoff.training import run as training
+        from bakeoff.training.provenance import command_line
+
+        record = training.read_test(Run(record.folder), command=command_line())
+    _present(record, as_json=as_json)
+
+
+def _present(record: "Record", *, as_json: bool) -> None:
+    from bakeoff.reports import pictures
+
+    drawn = pictures.draw(record)
+    if as_json:
+        screen.print_json(
+            {
+                "run": str(record.folder),
+                "status": record.status,
+                "digest": record.recipe.digest,
+                "epochs_done": len(record.rows),
+                "summary": dict(record.summary),
+                "pictures": [str(path) for path in drawn],
+            }
+        )
+        return
+    screen.print_record(record, pictures=drawn)
+    following = {
+        "finished": f"bakeoff resume {record.folder} epochs={record.recipe.epochs * 2}   (train longer)",
+        "interrupted": f"bakeoff resume {record.folder}",
+        "running": f"bakeoff show {record.folder}   (again, later)",
+        "diverged": f"bakeoff train {record.recipe.model.name} lr={_lower(record)}   (a lower learning rate)",
+    }
+    screen.console().print(f"  next     {following[record.status]}")
+
+
+def _lower(record: "Record") -> float:
+    return float(record.recipe.optimizer.lr) / 3
+
+
+def _only_epochs(settings: list[str]) -> int | None:
+    """Take `epochs=N` and refuse anything else: a resumed run keeps its recipe."""
+    from bakeoff.recipe import Recipe, overlay
+    from bakeoff.recipe.resolve import parse
+
+    if not settings:
+        return None
+    for text in settings:
+        if text.partition("=")[0] != "epochs":
+            raise RecipeError(
+                "resume",
+                found=f"'{text}'",
+                expected="at most epochs=N",
+                hint="A resumed run keeps its recipe; train anew for another.",
+            )
+    return overlay(Recipe(), parse(settings[-1]), where="command line").epochs
+
+
+def _models() -> list[dict[str, Any]]:
+    return [_models_row(name) for name in catalogue.MODELS]
+
+
+def _models_row(name: str) -> dict[str, Any]:
+    model = catalogue.MODELS[name]
+    return {
+        "name": model.name,
+        "params (M)": round(model.params / 1e6, 3),
+        "MACs (G)": round(model.macs / 1e9, 4),
+        "recipe": model.family,
+        "paper": model.paper,
+        "year": str(model.year),
+    }
+
+
+def _recipes() -> list[dict[str, Any]]:
+    cards = library.recipe_cards().items()
+    return [{"name": name, "purpose": library.purpose(path), "file": str(path)} for name, path in cards]
+
+
+def _datasets() -> list[dict[str, Any]]:
+    return [{"name": name, "about": about} for name, about in catalogue.DATASETS.items()]
+
+
+def _runs(root: Path) -> list[dict[str, Any]]:
+    from bakeoff.results import store
+
+    records, unreadable = store.records(root)
+    for error in unreadable:
+        screen.show_error(error, as_json=False)
+    rows = []
+    for record in records:
+        val, test = (record.summary.get(part, {}).get("top1") for part in ("val", "test"))
+        rows.append(
+            {
+                "name": record.name,
+                "model": record.recipe.model.name,
+                "data": record.recipe.data.name,
+                "status": record.status,
+                "epochs": len(record.rows),
+                "val top-1 (%)": None if val is None else round(100 * val, 2),
+                "test top-1 (%)": None if test is None else round(100 * test, 2),
+                "protocol": record.recipe.protocol,
+            }
+        )
+    return rows
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _print_fields(title: str, fields: dict[str, Any]) -> None:
+    out = screen.console()
+    out.print(title, style="bold", markup=False)
+    for key, value in fields.items():
+        out.print(f"  {key:<14} {_cell(value)}", markup=False)

@@ -1,0 +1,182 @@
+"""Batches for training and for evaluation.
+
+A batch is a function of (data, settings, seed, epoch, step) and of nothing else: not of the device, not of where
+the images are kept, not of the batches before it. So a run resumes inside an epoch by its step number.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bakeoff.data.augment import Augment, Plan
+from bakeoff.data.draws import Draws, permutation
+from bakeoff.data.images import ImageSet
+from bakeoff.data.mix import Mix
+from bakeoff.data.pixels import Normalise, blank
+from bakeoff.errors import RecipeError
+
+T = TypeVar("T")
+
+AHEAD = 2  # batches read ahead of the step that is running
+CHUNK_BYTES = 64 * 2**20  # copied to a device at a time, to need little memory on the way
+
+
+class Batch(NamedTuple):
+    """What one training step sees.
+
+    Args:
+        x: float32 [b c h w], channels-last, normalised.
+        targets: float32 [b classes], rows summing to 1.
+        labels: int64 [b], of the images before they were mixed.
+    """
+
+    x: Tensor
+    targets: Tensor
+    labels: Tensor
+
+
+class Batches:
+    """The training batches of a run.
+
+    Images that do not fill a last batch are left out of the epoch; the order differs in every epoch.
+
+    Args:
+        data: what to train on.
+        batch_size: images a step.
+        augment: what happens to each image.
+        mix: what happens between the images of a batch.
+        seed: of the run.
+        device: where batches are made and handed out.
+        resident: keep all images on the device (a CPU reads them where they are, which may be a memory-map);
+            otherwise a thread reads them two batches ahead. None: if there is room. The batches are the same.
+
+    Raises:
+        RecipeError: fewer images than one batch, or settings that do not suit the images.
+    """
+
+    def __init__(
+        self,
+        data: ImageSet,
+        *,
+        batch_size: int,
+        augment: Augment,
+        mix: Mix,
+        seed: int,
+        device: torch.device,
+        resident: bool | None = None,
+    ) -> None:
+        if not 1 <= batch_size <= len(data):
+            raise RecipeError(
+                "batch_size",
+                found=f"{batch_size}",
+                expected=f"1 to {len(data)}, the number of training images",
+            )
+        channels, height, width = data.images.shape[1:]
+        augment.check(height=height, width=width, channels=channels)
+        self.batch_size, self.augment, self.mix, self.seed, self.device = (
+            batch_size,
+            augment,
+            mix,
+            seed,
+            device,
+        )
+        self.steps_per_epoch = len(data) // batch_size
+        self._num_images, self._height, self._width = len(data), height, width
+        self._normalise = Normalise(data.mean, data.std, height=height, width=width, device=device)
+        self._labels = torch.from_numpy(np.array(data.labels)).to(device)
+        self._one_hot = torch.eye(len(data.classes), device=device)
+        self._pixels = data.images.transpose(0, 2, 3, 1)
+        self._resident = fits(self._pixels.nbytes, device) if resident is None else resident
+        on_device = self._resident and device.type != "cpu"
+        self._pixels_on_device = copy_to(device, self._pixels) if on_device else None
+
+    def epoch(self, epoch: int, *, first_step: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch, counted from 0, from a step on."""
+        order = permutation(self._num_images, seed=self.seed, epoch=epoch)
+        draws = Draws(seed=self.seed, epoch=epoch, index=order)
+        plan = self.augment.plan(draws, height=self._height, width=self._width).to(self.device)
+        order_on_device = order.to(self.device)
+        steps = range(first_step, self.steps_per_epoch)
+
+        def rows(step: int) -> slice:
+            return slice(step * self.batch_size, (step + 1) * self.batch_size)
+
+        def read(step: int) -> Tensor:
+            if self._pixels_on_device is not None:
+                return self._pixels_on_device[order_on_device[rows(step)]]
+            pixels = gather(self._pixels, order.numpy()[rows(step)])
+            return pixels.pin_memory() if self.device.type == "cuda" else pixels
+
+        pixels = map(read, steps) if self._resident else read_ahead(read, steps)
+        for step, here in zip(steps, pixels, strict=True):
+            yield self._batch(here, plan[rows(step)], order_on_device[rows(step)], epoch=epoch, step=step)
+
+    def _batch(self, pixels: Tensor, plan: Plan, index: Tensor, *, epoch: int, step: int) -> Batch:
+        """Turn pixels uint8 [b h w c] into a batch."""
+        pixels = self.augment(pixels.to(self.device, non_blocking=True), plan)
+        x = self._normalise(pixels)
+        for box in plan.boxes:
+            x = blank(x, box)
+        labels = self._labels[index]
+        x, targets = self.mix(x, self._one_hot[labels], seed=self.seed, epoch=epoch, step=step)
+        return Batch(x, targets, labels)
+
+
+def plain(data: ImageSet, *, batch_size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield every image once, in order, normalised and nothing else; the last batch may be smaller.
+
+    Returns:
+        Pairs of x float32 [b c h w], channels-last on the device, and the images' places int64 [b] on the host.
+    """
+    height, width = data.images.shape[2:]
+    normalise = Normalise(data.mean, data.std, height=height, width=width, device=device)
+    pixels = data.images.transpose(0, 2, 3, 1)
+    for first in range(0, len(data), batch_size):
+        index = np.arange(first, min(first + batch_size, len(data)))
+        yield normalise(gather(pixels, index).to(device)), torch.from_numpy(index)
+
+
+def gather(pixels: NDArray[np.uint8], index: NDArray[np.int64]) -> Tensor:
+    """Copy the images at `index` [b] of pixels [n h w c], which may be a read-only map: uint8 [b h w c]."""
+    return torch.from_numpy(np.ascontiguousarray(pixels[index]))
+
+
+def copy_to(device: torch.device, pixels: NDArray[np.uint8]) -> Tensor:
+    """Copy pixels [n h w c] to a device, piece by piece."""
+    result = torch.empty(pixels.shape, dtype=torch.uint8, device=device)
+    step = max(1, CHUNK_BYTES // max(1, pixels[:1].nbytes))
+    for first in range(0, len(pixels), step):
+        result[first : first + step] = torch.from_numpy(np.array(pixels[first : first + step], order="C"))
+    return result
+
+
+def fits(num_bytes: int, device: torch.device) -> bool:
+    """Whether data would take less than half of a GPU's free memory, or of the machine's memory."""
+    if device.type == "cuda":
+        return num_bytes < torch.cuda.mem_get_info(device)[0] / 2
+    return num_bytes < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
+
+
+def read_ahead(read: Callable[[int], T], steps: range) -> Iterator[T]:
+    """Yield read(step) for each step, reading up to AHEAD steps further in a thread.
+
+    An error in the thread is raised here, in its turn. The thread ends with the iterator, however that ends.
+    """
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bakeoff-read")
+    pending: deque[Future[T]] = deque()
+    try:
+        for step in steps:
+            pending.append(pool.submit(read, step))
+            if len(pending) > AHEAD:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,153 @@
+"""Pictures with labels, and the fair ways to part them."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bakeoff.errors import RecipeError
+
+Part = Literal["train", "test"]
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ImageSet:
+    """uint8 pictures with labels.
+
+    Args:
+        images: uint8 [n c h w], a view of [n h w c] memory, so that torch.from_numpy gives channels_last.
+        labels: int64 [n], indices into `classes`.
+        classes: a name a class.
+        superclasses: a name a group of classes; empty where the source has no groups.
+        superclass_of: class index -> superclass index.
+        mean: of each channel, in units of [0, 1]; a constant of the source.
+        std: of each channel, in units of [0, 1]; a constant of the source.
+        fingerprint: sha256 of the pixels, labels and names, in their order.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    superclasses: tuple[str, ...] = ()
+    superclass_of: tuple[int, ...] = ()
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    fingerprint: str
+
+    def __post_init__(self) -> None:
+        assert self.images.dtype == np.uint8
+        assert self.images.ndim == 4
+        assert self.labels.dtype == np.int64
+        assert self.labels.shape == self.images.shape[:1]
+        assert len(self.mean) == len(self.std) == self.images.shape[1]
+        assert len(self.superclass_of) in (0, len(self.classes))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: NDArray[np.integer]) -> "ImageSet":
+        """Return a copy of the pictures at `index` [m], in that order, with a fingerprint of their own."""
+        index = np.asarray(index, dtype=np.int64)
+        chosen = np.ascontiguousarray(self.images.transpose(0, 2, 3, 1)[index])
+        return replace(
+            self,
+            images=chosen.transpose(0, 3, 1, 2),
+            labels=self.labels[index],
+            fingerprint=hashlib.sha256(self.fingerprint.encode() + index.tobytes()).hexdigest(),
+        )
+
+
+def fingerprint(pixels: NDArray[np.uint8], labels: NDArray[np.int64], classes: Sequence[str]) -> str:
+    """Return the sha256, in hex, of pixels [n h w c], labels [n] and class names: all that a model learns."""
+    digest = hashlib.sha256(repr((pixels.shape, tuple(classes))).encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    digest.update(np.ascontiguousarray(labels).data)
+    return digest.hexdigest()
+
+
+def hold_out(labels: NDArray[np.integer], *, fraction: float, seed: int) -> tuple[Indices, Indices]:
+    """Part a labelled set in two, each class in proportion.
+
+    The second part gets round(fraction * n) pictures, spread as evenly as whole numbers allow. The first
+    keeps at least one picture of every class, which can leave the second short where classes have very few.
+
+    Args:
+        labels: int [n].
+        fraction: share of the second part, in [0, 1).
+        seed: the same seed parts the same labels alike, on any machine and with any version of numpy.
+
+    Returns:
+        Two sorted index arrays, int64 [n - m] and [m]: train and validation.
+
+    Raises:
+        RecipeError: `fraction` outside [0, 1) or a negative `seed`.
+    """
+    if not 0.0 <= fraction < 1.0:
+        raise RecipeError("hold_out fraction", found=str(fraction), expected="a number in [0, 1)")
+    _, sizes = np.unique(labels, return_counts=True)
+    total = round(fraction * len(labels))
+    chosen = _draw(labels, total=total, at_least=sizes * 0, at_most=sizes - 1, key=(seed, "hold_out"))
+    return np.flatnonzero(~chosen).astype(np.int64), np.flatnonzero(chosen).astype(np.int64)
+
+
+def limit(labels: NDArray[np.integer], *, num_images: int, seed: int) -> Indices:
+    """Choose `num_images` pictures, each class in proportion, at least one of each if that is possible.
+
+    Args:
+        labels: int [n].
+        num_images: how many to choose, 1 to n.
+        seed: as for `hold_out`, of which the choice is independent.
+
+    Returns:
+        A sorted index array, int64 [num_images].
+
+    Raises:
+        RecipeError: `num_images` outside 1 to n or a negative `seed`.
+    """
+    if not 1 <= num_images <= len(labels):
+        raise RecipeError("limit", found=f"{num_images} images", expected=f"1 to the {len(labels)} there are")
+    _, sizes = np.unique(labels, return_counts=True)
+    at_least = np.full_like(sizes, int(num_images >= len(sizes)))
+    chosen = _draw(labels, total=num_images, at_least=at_least, at_most=sizes, key=(seed, "limit"))
+    return np.flatnonzero(chosen).astype(np.int64)
+
+
+def _draw(
+    labels: NDArray[np.integer], *, total: int, at_least: Indices, at_most: Indices, key: tuple[int, str]
+) -> NDArray[np.bool_]:
+    """Mark `total` pictures, bool [n]: in each class the ones with the smallest random numbers.
+
+    Raw numbers, because numpy promises those of a bit generator for ever, and its shuffles only for a
+    version.
+    """
+    seed, purpose = key
+    if seed < 0:
+        raise RecipeError("seed", found=str(seed), expected="a whole number from 0 on")
+    _, class_of, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    stream = np.random.Philox(np.random.SeedSequence(seed, spawn_key=tuple(purpose.encode())))
+    by_class = np.lexsort((stream.random_raw(len(labels)), class_of))
+    rank = np.empty(len(labels), dtype=np.int64)
+    rank[by_class] = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    ties = stream.random_raw(len(sizes))
+    counts = _apportion(sizes, total=total, at_least=at_least, at_most=at_most, ties=ties)
+    return rank < counts[class_of]
+
+
+def _apportion(sizes: Indices, *, total: int, at_least: Indices, at_most: Indices, ties: NDArray[np.uint64]) -> Indices:
+    """Spread `total` over classes in proportion to `sizes`, in whole numbers within bounds: int64 [classes].
+
+    Largest remainders, in exact integers; equal ones go by the random `ties`, so no class is always favoured.
+    """
+    num_images = max(int(sizes.sum()), 1)
+    counts = np.clip(sizes * total // num_images, at_least, at_most).astype(np.int64)
+    while (missing := total - int(counts.sum())) != 0:
+        movable = np.flatnonzero(counts < at_most if missing > 0 else counts > at_least)
+        if movable.size == 0:
+            break  # the bounds leave no room: as near as they allow
+        shortage = (sizes * total - counts * num_images)[movable] * np.sign(missing)
+        counts[movable[np.lexsort((ties[movable], -shortage))[0]]] += np.sign(missing)
+    return counts

@@ -1,0 +1,137 @@
+"""Moving pixels: crop, flip, normalise and blank a whole batch on its device, each image in its own way.
+
+Everything is decided by arguments, nothing is random, and nothing waits for a device. `pixels` are uint8 [b h w c],
+channels last, until `Normalise` makes them the model's x float32 [b c h w]. A CPU and other devices take different
+routes to the same bytes.
+"""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+CropMode = Literal["reflect", "zero"]
+
+
+def crop(pixels: Tensor, corner: Tensor, *, padding: int, mode: CropMode) -> Tensor:
+    """Pad each image on all sides and cut a window of its old size.
+
+    Args:
+        pixels: uint8 [b h w c].
+        corner: int64 [b 2], top and left of the window in the padded image, 0 to 2 * padding.
+        padding: in pixels.
+        mode: "reflect" mirrors the image about its outermost pixels, which are not doubled; "zero" is black.
+    """
+    route = crop_by_window if pixels.device.type == "cpu" else crop_by_gather
+    return route(pixels, corner, padding=padding, mode=mode)
+
+
+def crop_by_window(pixels: Tensor, corner: Tensor, *, padding: int, mode: CropMode) -> Tensor:
+    """Crop by copying rows out of the padded images, through numpy; on a CPU ten times as fast."""
+    num, height, width, channels = pixels.shape
+    p = padding
+    padded = (np.zeros if mode == "zero" else np.empty)(
+        (num, height + 2 * p, width + 2 * p, channels), np.uint8
+    )
+    padded[:, p:-p, p:-p] = pixels.numpy()
+    if mode == "reflect":
+        items = padded.view(f"V{channels}")[..., 0]  # a pixel is one item: mirroring moves whole pixels
+        items[:, p:-p, :p] = items[:, p:-p, 2 * p : p : -1]
+        items[:, p:-p, -p:] = items[:, p:-p, -p - 2 : -2 * p - 2 : -1]
+        padded[:, :p] = padded[:, 2 * p : p : -1]
+        padded[:, -p:] = padded[:, -p - 2 : -2 * p - 2 : -1]
+    image, row, pixel, byte = padded.strides
+    windows = np.lib.stride_tricks.as_strided(  # [b, top, left, h, w * c]: rows are copied in one go
+        padded, (num, 2 * p + 1, 2 * p + 1, height, width * channels), (image, row, pixel, row, byte)
+    )
+    top, left = corner.numpy().T
+    return torch.from_numpy(windows[np.arange(num), top, left].reshape(pixels.shape))
+
+
+def crop_by_gather(pixels: Tensor, corner: Tensor, *, padding: int, mode: CropMode) -> Tensor:
+    """Crop by computing where each pixel comes from: for any device, and nothing waits for it."""
+    num, height, width, channels = pixels.shape
+    device = pixels.device
+    row = corner[:, :1] + torch.arange(-padding, height - padding, device=device)
+    column = corner[:, 1:] + torch.arange(-padding, width - padding, device=device)
+    first = torch.arange(num, device=device)[:, None, None] * (height * width)
+    if mode == "reflect":
+        row = (height - 1) - ((height - 1) - row.abs()).abs()
+        column = (width - 1) - ((width - 1) - column.abs()).abs()
+        return take(pixels.reshape(-1, channels), first + row[:, :, None] * width + column[:, None, :])
+    inside = ((row >= 0) & (row < height))[:, :, None] & ((column >= 0) & (column < width))[:, None, :]
+    source = (first + row[:, :, None] * width + column[:, None, :]).masked_fill(~inside, num * height * width)
+    return take(torch.cat([pixels.reshape(-1, channels), pixels.new_zeros(1, channels)]), source)
+
+
+def flip(pixels: Tensor, which: Tensor) -> Tensor:
+    """Mirror the images for which `which` bool [b] is true, left to right; on a CPU in place."""
+    if pixels.device.type != "cpu":
+        return torch.where(which[:, None, None, None], pixels.flip(2), pixels)
+    images, rows = pixels.numpy(), which.numpy().nonzero()[0]
+    # torch mirrors three-byte pixels by vector instructions if shown a channels-last view; numpy gathers faster
+    mirrored = torch.from_numpy(images[rows]).permute(0, 3, 1, 2).flip(3).permute(0, 2, 3, 1)
+    images[rows] = mirrored.numpy()
+    return pixels
+
+
+def blank(x: Tensor, box: Tensor) -> Tensor:
+    """Set a box of each image to 0, in place: after `Normalise` that is the mean colour.
+
+    Args:
+        x: float [b c h w], channels-last.
+        box: int64 [b 4], top, bottom, left, right; may reach beyond the image.
+    """
+    channels, height, width = x.shape[1:]
+    row = torch.arange(height, device=x.device)
+    column = torch.arange(width, device=x.device).repeat_interleave(channels)
+    top, bottom, left, right = box[:, :, None].unbind(1)
+    inside = ((row >= top) & (row < bottom))[:, :, None] & ((column >= left) & (column < right))[:, None, :]
+    x.permute(0, 2, 3, 1).view(-1, height, width * channels).masked_fill_(inside, 0.0)
+    return x
+
+
+def take(flat: Tensor, source: Tensor) -> Tensor:
+    """Return uint8 [... c], the rows of `flat` uint8 [m c] at `source` int64 [...]."""
+    if flat.device.type != "cpu":
+        return flat[source]
+    # numpy moves a pixel as one item; torch would move its bytes one at a time (six times slower)
+    items = flat.numpy().view(f"V{flat.shape[1]}")[:, 0]
+    taken = items.take(source.numpy())
+    return torch.from_numpy(taken[..., None].view("u1"))
+
+
+class Normalise:
+    """Turn pixels uint8 [b h w c] into x float32 [b c h w], channels-last, mean 0 and deviation 1.
+
+    Args:
+        mean: of each channel, in units of [0, 1].
+        std: of each channel, in units of [0, 1].
+        height: of the images, in pixels.
+        width: of the images, in pixels.
+        device: where the pixels are.
+    """
+
+    def __init__(
+        self,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        *,
+        height: int,
+        width: int,
+        device: torch.device,
+    ) -> None:
+        scale = torch.tensor([1 / (255 * s) for s in std], dtype=torch.float64)
+        shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], dtype=torch.float64)
+        # written out for a whole image: a product along three channels only would be four times as slow
+        self.scale, self.shift = (
+            values.to(device, torch.float32).expand(height, width, -1).contiguous()
+            for values in (scale, shift)
+        )
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Return (pixels / 255 - mean) / std."""
+        # product and sum apart: fused, they round once, and not every device fuses
+        x = pixels.to(torch.float32).mul_(self.scale).add_(self.shift)
+        return x.permute(0, 3, 1, 2)

@@ -1,0 +1,60 @@
+"""Networks, one paper a file; here the table of their builders, and `build`."""
+
+import inspect
+from collections.abc import Callable
+from importlib import import_module
+
+from torch import nn
+
+from bakeoff import catalogue
+from bakeoff.errors import RecipeError, refuse_unknown
+from bakeoff.models.resnet import resnet, small_resnet
+
+__all__ = ["BUILDERS", "build"]
+
+BUILDERS: dict[str, Callable[..., nn.Module]] = {
+    "resnet": resnet,
+    "small_resnet": small_resnet,
+}
+
+
+def build(name: str, *, num_classes: int, in_channels: int = 3, **options: object) -> nn.Module:
+    """Build a network, its weights drawn from torch's global generator, which the caller seeds.
+
+    Args:
+        name: a model of the catalogue, a builder, or the import path `package.module:function` of a function
+            that takes `num_classes`, `in_channels` and the options. Importing runs that module's code:
+            whether that is allowed is the caller's decision.
+        num_classes: the width of the logits.
+        in_channels: channels of a picture.
+        options: keyword arguments of the builder, over those of the catalogue.
+
+    Raises:
+        RecipeError: an unknown name or option, a value that the builder cannot use.
+    """
+    for key, count in (("num_classes", num_classes), ("in_channels", in_channels)):
+        if count < 1:
+            raise RecipeError(f"model.{key}", found=f"{count}", expected="1 or more")
+    if ":" in name:
+        return _build_plugin(name, num_classes=num_classes, in_channels=in_channels, **options)
+    if name not in BUILDERS:
+        model = catalogue.find(name)
+        name, options = model.builder, {**model.options, **options}
+    builder = BUILDERS[name]
+    refuse_unknown("model", options, inspect.getfullargspec(builder).kwonlydefaults or ())
+    return builder(num_classes=num_classes, in_channels=in_channels, **options)
+
+
+def _build_plugin(path: str, **arguments: object) -> nn.Module:
+    module_name, _, function_name = path.partition(":")
+    try:
+        function = getattr(import_module(module_name), function_name)
+        inspect.signature(function).bind(**arguments)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        expected = f"package.module:function, a function that takes {', '.join(arguments)}"
+        raise RecipeError("model.name", found=f"'{path}' ({error})", expected=expected) from error
+    network = function(**arguments)
+    if not isinstance(network, nn.Module):
+        found = f"'{path}', which returned a {type(network).__name__}"
+        raise RecipeError("model.name", found=found, expected="a function that returns a torch.nn.Module")
+    return network

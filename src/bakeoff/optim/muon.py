@@ -1,0 +1,147 @@
+"""Muon: momentum, orthogonalised by Newton-Schulz, for filters and matrices; SGD or AdamW for the rest.
+
+Paper:   Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024.
+         https://kellerjordan.github.io/posts/muon/
+Follows: the post; filters are taken as matrices [out, in * height * width].
+Differs: matrices of one shape are orthogonalised together, for speed; decoupled weight decay and the factor
+         sqrt(max(1, rows / columns)) on the learning rate, as torch.optim.Muon has them. The iteration runs
+         in bfloat16 everywhere, as the post has it: its result is only roughly orthogonal in any precision,
+         and bfloat16 is four times as fast as float32 on a CPU with AMX.
+Checked: bit for bit against torch.optim.Muon on matrices, torch.optim.SGD and AdamW on the rest.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.adamw import adamw
+from torch.optim.optimizer import Optimizer
+from torch.optim.sgd import sgd
+
+# The quintic a x + b x^3 + c x^5: as steep at zero as it can be while singular values stay near one.
+A, B, C = 3.4445, -4.7750, 2.0315
+NUM_ITERATIONS = 5
+
+
+def orthogonalise(matrices: Tensor) -> Tensor:
+    """Bring the singular values of each matrix [n r c] near one (0.7 to 1.2), in bfloat16.
+
+    Source: Jordan et al. 2024, "Newton-Schulz".
+    """
+    tall = matrices.size(-2) > matrices.size(-1)
+    x = matrices.to(torch.bfloat16, copy=True)
+    x = x.mT if tall else x
+    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)  # no singular value above one
+    for _ in range(NUM_ITERATIONS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=B, alpha=C), x, beta=A)
+    return x.mT if tall else x
+
+
+def hidden_weights(model: nn.Module) -> set[str]:
+    """Name the weights that Muon is for: of convolutions and linear layers, but for the last linear layer.
+
+    The last linear layer is the classifier, whose rows are classes: the post leaves it to another optimizer.
+    """
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Linear)
+    names = [
+        (f"{name}.weight", module) for name, module in model.named_modules() if isinstance(module, kinds)
+    ]
+    linear = [name for name, module in names if isinstance(module, nn.Linear)]
+    return {name for name, _ in names} - set(linear[-1:])
+
+
+class Muon(Optimizer):
+    """Muon, SGD and AdamW in one optimizer with one state, group by group.
+
+    Args:
+        groups: parameter groups, complete; each names its `algorithm`. "muon": lr, weight_decay, momentum,
+            nesterov; "sgd": lr, weight_decay, momentum, nesterov; "adamw": lr, weight_decay, betas, eps.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]]) -> None:
+        super().__init__(groups, {})
+
+    # torch declares `step` twice, with and without a closure; ours has one form and takes none.
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Move every parameter that has a gradient."""
+        assert closure is None
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            if params:
+                STEPS[group["algorithm"]](self.state, group, params)
+
+
+def _gradients(params: list[Tensor]) -> list[Tensor]:
+    return [p.grad for p in params if p.grad is not None]
+
+
+def _buffers(state: dict[Tensor, Any], params: list[Tensor], key: str) -> list[Tensor]:
+    """Return each parameter's tensor of this name in the state, zeros at first."""
+    for p in params:
+        state[p].setdefault(key, torch.zeros_like(p))
+    return [state[p][key] for p in params]
+
+
+def _muon_step(state: dict[Tensor, Any], group: dict[str, Any], params: list[Tensor]) -> None:
+    gradients, momenta = _gradients(params), _buffers(state, params, "momentum_buffer")
+    torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+    updates = torch._foreach_lerp(gradients, momenta, group["momentum"]) if group["nesterov"] else momenta
+    same_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+    for p, update in zip(params, updates, strict=True):
+        same_shape[p.shape].append((p, update.flatten(1)))
+    for (rows, *_), pairs in same_shape.items():
+        columns = pairs[0][1].size(1)
+        scale = max(1.0, rows / columns) ** 0.5
+        orthogonal = orthogonalise(torch.stack([update for _, update in pairs]))
+        for (p, _), direction in zip(pairs, orthogonal, strict=True):
+            p.mul_(1 - group["lr"] * group["weight_decay"])
+            p.add_(direction.reshape(p.shape), alpha=-group["lr"] * scale)
+
+
+def _sgd_step(state: dict[Tensor, Any], group: dict[str, Any], params: list[Tensor]) -> None:
+    momenta: list[Tensor | None] = [state[p].get("momentum_buffer") for p in params]
+    sgd(
+        params,
+        _gradients(params),
+        momenta,
+        weight_decay=group["weight_decay"],
+        momentum=group["momentum"],
+        lr=group["lr"],
+        dampening=0.0,
+        nesterov=group["nesterov"],
+        maximize=False,
+    )
+    for p, momentum in zip(params, momenta, strict=True):
+        state[p]["momentum_buffer"] = momentum
+
+
+def _adamw_step(state: dict[Tensor, Any], group: dict[str, Any], params: list[Tensor]) -> None:
+    for p in params:
+        state[p].setdefault("step", torch.tensor(0.0))
+    beta1, beta2 = group["betas"]
+    adamw(
+        params,
+        _gradients(params),
+        _buffers(state, params, "exp_avg"),
+        _buffers(state, params, "exp_avg_sq"),
+        [],
+        [state[p]["step"] for p in params],
+        amsgrad=False,
+        beta1=beta1,
+        beta2=beta2,
+        lr=group["lr"],
+        weight_decay=group["weight_decay"],
+        eps=group["eps"],
+        maximize=False,
+    )
+
+
+STEPS: dict[str, Callable[[dict[Tensor, Any], dict[str, Any], list[Tensor]], None]] = {
+    "muon": _muon_step,
+    "sgd": _sgd_step,
+    "adamw": _adamw_step,
+}

@@ -1,0 +1,190 @@
+"""How a recipe is merged: each layer acts on the complete recipe that stands so far.
+
+The order: defaults < family card < the model's card < --recipe FILE < key=value.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
+from yaml import YAMLError
+
+from bakeoff import catalogue, library
+from bakeoff.errors import DataError, RecipeError, nearest
+from bakeoff.recipe.schema import SECTIONS, Recipe
+
+# What people type, and where it lives.
+SHORT = {
+    "batch": "batch_size",
+    "cutmix": "mix.cutmix",
+    "dataset": "data",
+    "label_smoothing": "objective.label_smoothing",
+    "limit": "data.limit",
+    "lr": "optimizer.lr",
+    "mixup": "mix.mixup",
+    "momentum": "optimizer.momentum",
+    "warmup": "schedule.warmup",
+    "weight_decay": "optimizer.weight_decay",
+}
+
+
+def resolve(
+    model: str, *, overrides: Sequence[str] = (), recipe: str | None = None, plugins: bool = False
+) -> Recipe:
+    """Merge defaults, cards, a recipe file and key=value overrides into one checked recipe.
+
+    Args:
+        model: a name of the catalogue, or `package.module:function` where `plugins` allows it.
+        overrides: `key=value`, keys dotted or one of the short spellings.
+        recipe: path of a YAML file, or the name of a shipped card.
+        plugins: whether `package.module:function` is allowed (it is on the command line only).
+
+    Raises:
+        RecipeError: an unknown name or key, a value of the wrong kind, an unreadable file.
+        DataError: a recipe file that does not exist.
+    """
+    name = _model_name(model, plugins=plugins)
+    layers = [(f"card {card.stem}", read_yaml(card)) for card in _cards_of(name)]
+    layers.append(("command line", {"model": {"name": name}}))
+    if recipe is not None:
+        path = _recipe_path(recipe)
+        layers.append((str(path), read_yaml(path)))
+    layers += [("command line", parse(text)) for text in overrides]
+    complete = Recipe()
+    for where, layer in layers:
+        complete = overlay(complete, layer, where=where)
+    _model_name(complete.model.name, plugins=plugins and complete.model.name == name)
+    return complete
+
+
+def load(path: Path) -> Recipe:
+    """Read a resolved recipe, as a run's folder keeps it."""
+    return overlay(Recipe(), read_yaml(path), where=str(path))
+
+
+def overlay(base: Recipe, layer: Mapping[str, Any], *, where: str) -> Recipe:
+    """Lay `layer` over a complete recipe.
+
+    A section whose `name` changes starts afresh from the defaults of its new name: a learning rate
+    that suits SGD is not quietly handed to Adam.
+    """
+    merged = _merge(base.model_dump(), layer)
+    try:
+        return Recipe.model_validate(merged)
+    except ValidationError as error:
+        raise _explain(error, where=where) from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read one YAML mapping, safely: no tags that run code, no file above 1 MB."""
+    try:
+        if path.stat().st_size > 1_000_000:
+            raise RecipeError(str(path), found="a file above 1 MB", expected="a recipe of a few lines")
+        content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except FileNotFoundError:
+        raise DataError(str(path), found="no such file", expected="a recipe in YAML") from None
+    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException, ValueError) as error:
+        line = " ".join(str(error).split())
+        raise RecipeError(str(path), found=f"unreadable YAML ({line})", expected="a recipe in YAML") from None
+    if not isinstance(content, dict):
+        raise RecipeError(str(path), found=f"a {type(content).__name__}", expected="a mapping of recipe keys")
+    return {str(key): value for key, value in content.items()}
+
+
+def _model_name(name: str, *, plugins: bool) -> str:
+    if ":" not in name:
+        return catalogue.find(name).name
+    if not plugins:
+        raise RecipeError(
+            "model.name",
+            found=f"'{name}'",
+            expected="a name of the catalogue",
+            hint="package.module:function is taken from the command line only, since it runs code.",
+        )
+    return name
+
+
+def _cards_of(model: str) -> list[Path]:
+    family = catalogue.MODELS[model].family if model in catalogue.MODELS else ""
+    cards = library.recipe_cards()
+    return [cards[name] for name in (family, model) if name in cards]
+
+
+def _recipe_path(recipe: str) -> Path:
+    shipped = library.recipe_cards()
+    if recipe in shipped:
+        return shipped[recipe]
+    if not Path(recipe).is_file() and "/" not in recipe and not recipe.endswith((".yaml", ".yml")):
+        raise RecipeError(
+            "--recipe",
+            found=f"'{recipe}'",
+            expected=f"a YAML file, or one of {', '.join(shipped)}",
+            hint=nearest(recipe, shipped),
+        )
+    return Path(recipe)
+
+
+def parse(text: str) -> dict[str, Any]:
+    """Turn one `key=value` into a nested mapping."""
+    key, equals, value = text.partition("=")
+    key = key.strip()
+    if not equals or not key or any(not part for part in key.split(".")):
+        raise RecipeError("command line", found=f"'{text}'", expected="key=value, such as epochs=15")
+    try:
+        dotted = OmegaConf.from_dotlist([f"{SHORT.get(key, key)}={value}"])
+        parsed = OmegaConf.to_container(dotted, resolve=False)
+    except (YAMLError, OmegaConfBaseException, ValueError, KeyError, IndexError) as error:
+        line = " ".join(str(error).split())
+        raise RecipeError(key, found=f"'{value}' ({line})", expected="a value in YAML") from None
+    assert isinstance(parsed, dict)
+    return {str(key): value for key, value in parsed.items()}
+
+
+def _merge(base: dict[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in layer.items():
+        if key in Recipe.NAMED and isinstance(value, str):
+            value = {"name": value}
+        current = merged.get(key)
+        if isinstance(current, dict) and isinstance(value, Mapping):
+            afresh = value.get("name", current.get("name")) != current.get("name")
+            merged[key] = dict(value) if afresh else {**current, **value}
+        else:
+            merged[key] = value
+    return merged
+
+
+def _explain(error: ValidationError, *, where: str) -> RecipeError:
+    """Turn pydantic's first complaint into one message about the key as the person would type it."""
+    first = error.errors()[0]
+    # Discriminated unions put the chosen name into the location: (optimizer, sgd, lr).
+    union = first["loc"][:1] in (("optimizer",), ("schedule",))
+    at = [str(part) for i, part in enumerate(first["loc"]) if not (union and i == 1)]
+    key = ".".join(at) or where
+    found = f"{first['input']!r}" if not isinstance(first["input"], dict) else "a section"
+    expected, hint = str(first["msg"]).removeprefix("Value error, "), ""
+    expected = expected[0].lower() + expected[1:]
+    if first["type"] == "extra_forbidden":
+        known = _keys_near(first["loc"])
+        found, expected = f"an unknown key '{at[-1]}'", f"one of {', '.join(known)}"
+        hint = nearest(at[-1], [*known, *SHORT])
+    elif first["type"] in ("literal_error", "union_tag_invalid"):
+        context: Mapping[str, Any] = first.get("ctx", {})
+        listed = str(context.get("expected_tags") or context["expected"]).replace(" or ", ", ")
+        names = [name.strip("' ") for name in listed.split(",")]
+        if first["type"] == "union_tag_invalid":
+            key, found = f"{key}.name", f"'{context['tag']}'"
+        expected, hint = f"one of {', '.join(names)}", nearest(str(context.get("tag", first["input"])), names)
+    place = key if where == "command line" else f"{where}: {key}"
+    return RecipeError(place, found=found, expected=expected.removeprefix("input should be "), hint=hint)
+
+
+def _keys_near(location: Iterable[int | str]) -> list[str]:
+    """List the keys of the section in which the unknown key stood."""
+    parts = [str(part) for part in location][:-1]
+    if not parts:
+        return sorted(Recipe.model_fields)
+    return sorted(SECTIONS[parts[-1]].model_fields)

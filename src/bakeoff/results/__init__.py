@@ -1,0 +1,1 @@
+"""What runs leave behind, and what follows from it: files, predictions, metrics, statistics. No torch."""

@@ -1,0 +1,188 @@
+"""Where runs live: one folder a run, its files by name, its status derived from them."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from bakeoff import recipe as recipes
+from bakeoff.errors import BakeoffError, RecipeError, StorageError, nearest
+from bakeoff.recipe import Recipe
+from bakeoff.record import Record, Status
+from bakeoff.results import lock
+from bakeoff.results.files import storage_errors, write_atomically
+from bakeoff.results.metric_log import MetricLog
+
+_NAME = re.compile(r"\w[\w.+-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The folder of one run and the names in it."""
+
+    folder: Path
+
+    @property
+    def recipe_path(self) -> Path:
+        """The resolved recipe, written before the first step."""
+        return self.folder / "recipe.yaml"
+
+    @property
+    def environment_path(self) -> Path:
+        """Versions, commit, hardware, threads, command."""
+        return self.folder / "environment.json"
+
+    @property
+    def summary_path(self) -> Path:
+        """The final numbers; a run without it is not finished."""
+        return self.folder / "evaluation_summary.json"
+
+    @property
+    def split_path(self) -> Path:
+        """Index lists of the split and the data's fingerprint."""
+        return self.folder / "split.json"
+
+    @property
+    def divergence_path(self) -> Path:
+        """What went out of the finite numbers, and where."""
+        return self.folder / "divergence.json"
+
+    @property
+    def log_path(self) -> Path:
+        """The text log."""
+        return self.folder / "training_log.log"
+
+    @property
+    def lock_path(self) -> Path:
+        """Held while a process trains or evaluates the run."""
+        return self.folder / ".lock"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of full training states."""
+        return self.folder / "checkpoints"
+
+    @property
+    def metrics(self) -> MetricLog:
+        """The metric log."""
+        return MetricLog(self.folder / "metrics.jsonl")
+
+    def weights(self, which: str) -> Path:
+        """Return the path of the `best` or `last` weights."""
+        return self.folder / f"{which}_model.safetensors"
+
+    def predictions(self, part: str) -> Path:
+        """Return the path of the per-image logits on `val` or `test`."""
+        return self.folder / "predictions" / f"{part}.parquet"
+
+    def recipe(self) -> Recipe:
+        """Read the resolved recipe."""
+        return recipes.load(self.recipe_path)
+
+    def write_json(self, path: Path, content: Mapping[str, Any]) -> None:
+        """Write one of the run's JSON files, atomically."""
+        write_atomically(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+    def read_json(self, path: Path) -> dict[str, Any]:
+        """Read one of the run's JSON files; a missing one is empty."""
+        try:
+            content = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise StorageError(str(path), found=f"unreadable JSON ({error})", expected="a JSON object") from None
+        if not isinstance(content, dict):
+            raise StorageError(str(path), found=f"a {type(content).__name__}", expected="a JSON object")
+        return content
+
+    def status(self) -> Status:
+        """Derive the status: a summary for the recipe's epochs means finished, a held lock running."""
+        if lock.is_held(self.lock_path):
+            return "running"
+        if self.read_json(self.summary_path).get("epochs") == self.recipe().epochs:
+            return "finished"
+        return "diverged" if self.divergence_path.exists() else "interrupted"
+
+    def record(self) -> Record:
+        """Read the whole run."""
+        return Record(
+            folder=self.folder,
+            recipe=self.recipe(),
+            status=self.status(),
+            rows=tuple(self.metrics.rows()),
+            summary=self.read_json(self.summary_path),
+            environment=self.read_json(self.environment_path),
+        )
+
+
+def create(recipe: Recipe, *, root: Path, name: str | None = None) -> Run:
+    """Make the folder of a new run, `root/<model>/<name>`, and write its recipe. Never overwrites.
+
+    Raises:
+        RecipeError: a name that is a path, or one that exists.
+        StorageError: the folder cannot be made.
+    """
+    name = name or f"{datetime.now():%Y%m%d-%H%M%S}-{recipe.digest[:8]}"
+    if not _NAME.fullmatch(name) or name.endswith("."):
+        raise RecipeError(
+            "run name",
+            found=f"'{name}'",
+            expected="letters, digits and . _ + - (at most 100), beginning with a letter or digit",
+            hint="A run name is a name, never a path; --root says where runs go.",
+        )
+    folder = root / recipe.model.name.replace(":", ".") / name
+    with storage_errors(folder):
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            raise RecipeError(
+                "run name",
+                found=f"'{name}', which exists in {folder.parent}",
+                expected="a new name",
+                hint=f"Go on with it by: bakeoff resume {folder}",
+            ) from None
+    run = Run(folder)
+    write_atomically(run.recipe_path, recipe.to_yaml().encode())
+    return run
+
+
+def find(text: str, *, root: Path) -> Run:
+    """Find a run by its folder, by `<model>/<name>` or by its name alone.
+
+    Raises:
+        RecipeError: no such run, or several of that name.
+    """
+    for folder in (Path(text), root / text):
+        if (folder / "recipe.yaml").is_file():
+            return Run(folder)
+    runs = list_runs(root)
+    matches = [run for run in runs if run.folder.name == text]
+    if len(matches) == 1:
+        return matches[0]
+    names = [run.folder.name for run in runs]
+    raise RecipeError(
+        "run",
+        found=f"'{text}'" + (f", {len(matches)} runs of that name" if matches else ", no such run"),
+        expected=f"the folder of a run, or a name under {root}/",
+        hint=(f"They are {', '.join(map(str, (m.folder for m in matches)))}." if matches else nearest(text, names)),
+    )
+
+
+def list_runs(root: Path) -> list[Run]:
+    """List all runs under `root`, by model and name."""
+    return [Run(path.parent) for path in sorted(root.glob("*/*/recipe.yaml"))]
+
+
+def records(root: Path) -> tuple[list[Record], list[BakeoffError]]:
+    """Read all runs under `root`; what cannot be read is returned beside them, not lost."""
+    read: list[Record] = []
+    unreadable: list[BakeoffError] = []
+    for run in list_runs(root):
+        try:
+            read.append(run.record())
+        except BakeoffError as error:
+            unreadable.append(error)
+    return read, unreadable

@@ -1,0 +1,132 @@
+"""Where one run computes: device, precision, threads, compiler. The one door to Accelerate."""
+
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+
+from bakeoff.errors import RecipeError
+
+# Training MACs from which compiling has paid for itself on two cores: it costs 30-60 s and saves
+# about 15 % of a step (benchmarks/), so the eager run must last well over five minutes.
+COMPILE_PAYS_MACS = 1.5e14
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Device:
+    """The resolved place of one run.
+
+    Args:
+        kind: the torch device.
+        precision: of the forward pass; weights and optimizer stay in float32.
+        threads: of this process on the CPU; part of the result's identity.
+        compiled: whether the model is compiled.
+        note: why it is not, where the recipe asked for it.
+    """
+
+    kind: torch.device
+    precision: Literal["float32", "bf16"]
+    channels_last: bool
+    threads: int
+    compiled: bool
+    note: str
+    accelerator: Accelerator
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """Move the model to the device, in the memory format of the run."""
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        return model.to(self.kind).to(memory_format=layout)
+
+    def compile(self, model: nn.Module) -> nn.Module:
+        """Return the compiled model where the run compiles, else the model itself."""
+        return torch.compile(model) if self.compiled else model  # type: ignore[return-value]
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Return the context of a forward pass in the run's precision."""
+        return self.accelerator.autocast()  # type: ignore[no-any-return]
+
+    def backward(self, loss: Tensor) -> None:
+        """Back-propagate through the accelerator (which scales where a precision needs it)."""
+        self.accelerator.backward(loss)
+
+
+def resolve(
+    *,
+    device: str,
+    precision: str,
+    channels_last: bool,
+    compile: bool | Literal["auto"],
+    threads: int | Literal["auto"],
+    deterministic: bool,
+    training_macs: Callable[[], float],
+) -> Device:
+    """Decide where and how to compute, once, from the recipe's settings of these names and this machine.
+
+    `training_macs` gives the multiply-adds of the whole run; it is asked only where `compile` is "auto".
+
+    Raises:
+        RecipeError: a device that is not there.
+    """
+    kind = _kind(device)
+    count = _cores() if threads == "auto" else threads
+    torch.set_num_threads(count)
+    if deterministic and kind.type == "cuda":
+        # Read by cuBLAS when it is first used; without it its reductions differ from run to run.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    half = precision == "bf16" or (precision == "auto" and gains_from_bf16(kind))
+    AcceleratorState._reset_state(reset_partial_state=True)  # two runs in one process may differ
+    compiled, note = _decide_compile(compile, kind, training_macs)
+    return Device(
+        kind=kind,
+        precision="bf16" if half else "float32",
+        channels_last=channels_last,
+        threads=count,
+        compiled=compiled,
+        note=note,
+        accelerator=Accelerator(cpu=kind.type == "cpu", mixed_precision="bf16" if half else "no"),
+    )
+
+
+def gains_from_bf16(kind: torch.device) -> bool:
+    """Tell whether bf16 is computed in hardware: AMX or AVX512-BF16 on a CPU, Ampere or later on a GPU."""
+    if kind.type == "cuda":
+        return torch.cuda.get_device_capability(kind)[0] >= 8
+    if kind.type == "cpu":
+        features = torch.cpu.get_capabilities()
+        return bool(features.get("amx_bf16") or features.get("avx512_bf16"))
+    return False
+
+
+def _kind(device: str) -> torch.device:
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return torch.device(next(name for name in ("cuda", "mps", "cpu") if available[name]))
+    if not available[device]:
+        there = ", ".join(name for name, found in available.items() if found)
+        found = f"'{device}', which this machine does not have"
+        raise RecipeError("device", found=found, expected=f"one of auto, {there}")
+    return torch.device(device)
+
+
+def _cores() -> int:
+    """Return how many cores this process may use (containers and taskset included)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _decide_compile(
+    wish: bool | Literal["auto"], kind: torch.device, training_macs: Callable[[], float]
+) -> tuple[bool, str]:
+    """Compile when asked to, or when the run is long enough to earn it; never without a compiler."""
+    if wish is False or (wish == "auto" and training_macs() < COMPILE_PAYS_MACS):
+        return False, ""
+    if kind.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
+        return False, "compile: no C++ compiler was found, so the model runs uncompiled."
+    return True, ""

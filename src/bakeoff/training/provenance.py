@@ -1,0 +1,91 @@
+"""Where a number comes from: versions, commit, hardware, threads, command."""
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bakeoff.errors import ResumeRefused
+from bakeoff.training.device import Device
+
+PACKAGES = ("bakeoff", "torch", "numpy", "accelerate")
+# What must be the same for a resumed run to be the same run.
+IDENTITY = ("versions", "device", "precision", "threads", "compiled", "world_size")
+
+
+def collect(device: Device, *, command: Sequence[str]) -> dict[str, Any]:
+    """Describe this process, this machine and this code."""
+    return {
+        "versions": {name: version(name) for name in PACKAGES},
+        "device": device.kind.type,
+        "precision": device.precision,
+        "threads": device.threads,
+        "compiled": device.compiled,
+        "world_size": device.accelerator.num_processes,
+        "hardware": _hardware(device),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "commit": _commit(),
+        "command": list(command),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def check_same(before: dict[str, Any], now: dict[str, Any], *, where: Path) -> None:
+    """Refuse to go on where the numbers would not be those of an undisturbed run.
+
+    Raises:
+        ResumeRefused: the first difference in what belongs to a run's identity.
+    """
+    for key in IDENTITY:
+        if before.get(key) != now[key]:
+            raise ResumeRefused(
+                str(where),
+                found=f"{key} {_short(now[key])}",
+                expected=f"{_short(before.get(key))}, as the run began: other {key} give other numbers",
+                hint="Resume it in its own environment, or train anew here under another name.",
+            )
+
+
+def _short(value: object) -> str:
+    return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+
+
+def _hardware(device: Device) -> str:
+    if device.kind.type == "cuda":
+        return torch.cuda.get_device_name(device.kind)
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        name = next(line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def _commit() -> str:
+    """Return the commit of the checkout this code runs from ('+' where it was changed since), or ''."""
+    here = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, timeout=5, check=True)
+        return done.stdout.strip()
+
+    try:
+        top = git("rev-parse", "--show-toplevel")
+        if here != Path(top, "src", "bakeoff", "training"):
+            return ""  # installed somewhere inside another project's checkout
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def command_line() -> list[str]:
+    """Return the command as a person would type it again."""
+    return [Path(sys.argv[0]).name, *sys.argv[1:]]

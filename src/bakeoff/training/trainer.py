@@ -1,0 +1,249 @@
+"""The trainer: takes a run through its epochs; evaluates, logs, saves, stops when asked.
+
+The order is the program: train an epoch, evaluate, keep the best weights, write the row, commit the
+checkpoint. A kill anywhere repeats at most what lies after the last checkpoint, and rewrites it equal.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from bakeoff.data.images import ImageSet
+from bakeoff.errors import Diverged, Interrupted
+from bakeoff.results import metrics
+from bakeoff.results.store import Run
+from bakeoff.training import checkpoint, loop, weights
+from bakeoff.training.checkpoint import Checkpoint
+from bakeoff.training.evaluate import evaluate
+from bakeoff.training.loop import Parts, Position
+from bakeoff.training.signals import StopRequest
+
+_log = logging.getLogger(__name__)
+_TICK_S = 0.2  # how often progress is told: often enough for an eye, too seldom to cost anything
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tick:
+    """What a progress bar shows."""
+
+    epoch: int
+    step: int
+    total_steps: int
+    loss: float
+    val_top1: float
+    images_per_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """When a run saves and evaluates, and what it stamps on its files.
+
+    Args:
+        eval_every: in epochs.
+        checkpoint_steps: in optimizer steps; None is the end of each epoch.
+        digest: of the recipe.
+        card: metadata of the weights.
+        random_key: epoch -> seed of the model's own randomness (dropout, drop-path).
+    """
+
+    epochs: int
+    eval_every: int
+    checkpoint_steps: int | None
+    digest: str
+    card: Mapping[str, Any]
+    random_key: Callable[[int], int]
+
+
+@dataclass(kw_only=True, slots=True)
+class Trainer:
+    """One run at work.
+
+    Args:
+        network: the model as it is saved and evaluated: never compiled.
+        val: held-out images, or None in the `paper` protocol.
+        stop: set by a signal.
+        tell: receives a tick a few times a second.
+    """
+
+    run: Run
+    plan: Plan
+    parts: Parts
+    network: nn.Module
+    val: ImageSet | None
+    stop: StopRequest
+    tell: Callable[[Tick], None]
+    position: Position = field(init=False)
+    best_top1: float = -1.0
+    best_epoch: int = 0
+    val_top1: float = math.nan
+    seconds: float = 0.0
+    _told: float = 0.0
+
+    def __post_init__(self) -> None:
+        steps = self.parts.batches.steps_per_epoch
+        losses = torch.zeros(steps, device=self.parts.device.kind)
+        self.position = Position(epoch=0, step=0, losses=losses)
+
+    @property
+    def scored(self) -> nn.Module:
+        """The network whose accuracy counts: the averaged one where there is an average."""
+        return self.network if self.parts.average is None else self.parts.average.module
+
+    def fit(self) -> None:
+        """Train to the end of the plan.
+
+        Raises:
+            Diverged: the loss or a weight left the finite numbers.
+            Interrupted: a signal asked to stop; the state is saved.
+        """
+        while self.position.epoch < self.plan.epochs:
+            self._train_epoch()
+            self.position.epoch += 1
+            self._evaluate_and_log()
+            self._save()
+            if self.stop and self.position.epoch < self.plan.epochs:
+                self._interrupt()
+
+    def begin(self) -> None:
+        """Commit the state before the first step, so that a kill never leaves a run without one."""
+        self._seed_epoch()
+        self._save()
+
+    def restore(self, found: Checkpoint) -> None:
+        """Take up a saved state; metric rows beyond it are dropped, since they will come again."""
+        state = found.state
+        self.network.load_state_dict(state["model"])
+        self.parts.optimizer.load_state_dict(state["optimizer"])
+        if self.parts.average is not None:
+            self.parts.average.load_state_dict(state["average"])
+        self.position.epoch, self.position.step = state["epoch"], state["step"]
+        self.position.losses.copy_(state["losses"])
+        self.best_top1, self.best_epoch = state["best_top1"], state["best_epoch"]
+        self.val_top1, self.seconds = state["val_top1"], state["seconds"]
+        torch.set_rng_state(state["rng_cpu"].cpu())
+        if self.parts.device.kind.type == "cuda":
+            torch.cuda.set_rng_state(state["rng_cuda"].cpu())
+        self.run.metrics.roll_back(self.position.step)
+
+    def _state(self) -> dict[str, Any]:
+        cuda = self.parts.device.kind.type == "cuda"
+        return {
+            "model": self.network.state_dict(),
+            "optimizer": self.parts.optimizer.state_dict(),
+            "average": None if self.parts.average is None else self.parts.average.state_dict(),
+            "epoch": self.position.epoch,
+            "step": self.position.step,
+            "losses": self.position.losses,
+            "best_top1": self.best_top1,
+            "best_epoch": self.best_epoch,
+            "val_top1": self.val_top1,
+            "seconds": self.seconds,
+            "rng_cpu": torch.get_rng_state(),
+            "rng_cuda": torch.cuda.get_rng_state() if cuda else None,
+        }
+
+    def _seed_epoch(self) -> None:
+        # The model's own randomness has no index to be keyed by: it is seeded an epoch, and its
+        # state is part of a checkpoint.
+        torch.manual_seed(self.plan.random_key(self.position.epoch))
+
+    def _train_epoch(self) -> None:
+        if self.position.step_in_epoch == 0:
+            self._seed_epoch()
+        started, first = time.perf_counter(), self.position.step
+        on_host = self.parts.device.kind.type == "cpu"
+        for _ in loop.epoch(self.parts, self.position):
+            now = time.perf_counter()
+            if on_host:  # elsewhere reading a loss would wait for the device: the epoch's end reads them
+                self._check_finite(self.position.step_in_epoch - 1)
+            if now - self._told > _TICK_S:
+                self._tick(now, started, first)
+            every = self.plan.checkpoint_steps
+            due = every is not None and self.position.step % every == 0
+            unfinished = self.position.step_in_epoch < len(self.position.losses)
+            if unfinished and (due or self.stop):
+                self.seconds += time.perf_counter() - started
+                self._save()
+                if self.stop:
+                    self._interrupt()
+                started, first = time.perf_counter(), self.position.step
+        self._check_finite(0)
+        self.seconds += time.perf_counter() - started
+
+    def _check_finite(self, first: int) -> None:
+        losses = self.position.losses[first : self.position.step_in_epoch].tolist()
+        for i, loss in enumerate(losses, start=first):
+            if not math.isfinite(loss):
+                self._diverge(f"a loss of {loss}", step=self.position.epoch * len(self.position.losses) + i + 1)
+
+    def _diverge(self, found: str, *, step: int) -> None:
+        self.run.write_json(self.run.divergence_path, {"step": step, "found": found})
+        raise Diverged(
+            f"step {step} of {self.run.folder}",
+            found=found,
+            expected="finite numbers",
+            hint="The last finite checkpoint is kept. Try a lower lr, a warm-up (warmup=0.1) or clip_norm=1.",
+        )
+
+    def _tick(self, now: float, started: float, first: int) -> None:
+        self._told = now
+        on_host = self.parts.device.kind.type == "cpu"
+        done = self.position.step_in_epoch
+        loss = float(self.position.losses[done - 1]) if on_host and done else math.nan
+        images = (self.position.step - first) * self.parts.batches.batch_size
+        self.tell(
+            Tick(
+                epoch=self.position.epoch + 1,
+                step=self.position.step,
+                total_steps=self.parts.total_steps,
+                loss=loss,
+                val_top1=self.val_top1,
+                images_per_s=images / max(now - started, 1e-9),
+            )
+        )
+
+    def _evaluate_and_log(self) -> None:
+        number = self.position.epoch
+        losses = self.position.losses.double().cpu()
+        row: dict[str, Any] = {
+            "epoch": number,
+            "step": self.position.step,
+            "lr": max(group["lr"] for group in self.parts.optimizer.param_groups),
+            "train/loss": float(losses.mean()),
+        }
+        if self.val is not None and (number % self.plan.eval_every == 0 or number == self.plan.epochs):
+            scores = metrics.summarise(evaluate(self.scored, self.val, device=self.parts.device))
+            self.val_top1 = float(scores["top1"])
+            row |= {"val/loss": scores["nll"], "val/top1": scores["top1"], "val/top5": scores["top5"]}
+            if self.val_top1 > self.best_top1:
+                self.best_top1, self.best_epoch = self.val_top1, number
+                weights.write(self.scored, self.run.weights("best"), card=self.plan.card)
+        images = number * len(losses) * self.parts.batches.batch_size
+        row |= {"seconds": round(self.seconds, 3), "images_per_s": round(images / max(self.seconds, 1e-9), 1)}
+        self.run.metrics.append(row)
+        _log.info(", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()))
+
+    def _save(self) -> None:
+        tensors = [*self.network.parameters(), *self.network.buffers()]
+        if not bool(torch.stack([t.isfinite().all() for t in tensors]).all()):
+            self._diverge("a weight that is not finite", step=self.position.step)
+        checkpoint.save(
+            self.run.checkpoints,
+            self._state(),
+            step=self.position.step,
+            digest=self.plan.digest,
+            epochs=self.plan.epochs,
+        )
+
+    def _interrupt(self) -> None:
+        raise Interrupted(
+            self.stop.signal_number,
+            where=f"step {self.position.step} of {self.run.folder}",
+            hint=f"Its state is saved. Go on by: bakeoff resume {self.run.folder}",
+        )

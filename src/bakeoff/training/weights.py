@@ -1,0 +1,41 @@
+"""Weights on disk: safetensors with all that prediction needs beside them. Loading runs no code."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from bakeoff.errors import DataError
+from bakeoff.results.files import write_atomically
+
+
+def write(model: nn.Module, path: Path, *, card: Mapping[str, Any]) -> None:
+    """Write the model's state, and `card` as its metadata: classes, image shape, normalisation, model.
+
+    Equal weights and cards give equal bytes.
+    """
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    # One metadata entry only: the format does not fix the order of several.
+    write_atomically(path, save(tensors, metadata={"bakeoff": json.dumps(dict(card), ensure_ascii=False)}))
+
+
+def read(path: Path, *, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the state dict and the card of a weights file.
+
+    Raises:
+        DataError: no such file, a damaged one, or one without our card.
+    """
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            card = json.loads((file.metadata() or {})["bakeoff"])
+            return {name: file.get_tensor(name) for name in file.keys()}, card  # noqa: SIM118 (no mapping)
+    except FileNotFoundError:
+        found = "no such file"
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        found = f"a file that cannot be read as such ({error})"
+    raise DataError(str(path), found=found, expected="safetensors weights written by bakeoff")

@@ -1,0 +1,34 @@
+"""What every test stands on: one thread, a cache of its own, real data where there is some."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """One thread a process: threads belong to a result, and xdist brings its own processes."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Point the image cache to a temporary folder, shared by the workers of one test run."""
+    root = tmp_path_factory.getbasetemp()
+    folder = (root.parent if os.environ.get("PYTEST_XDIST_WORKER") else root) / "image-cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BAKEOFF_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def bakeoff_data() -> Path:
+    """Return the folder of real data sets, or skip."""
+    folder = os.environ.get("BAKEOFF_DATA")
+    if not folder or not (Path(folder) / "cifar100").is_dir():
+        pytest.skip("needs BAKEOFF_DATA with the real cifar100/ in it")
+    return Path(folder).resolve()
