@@ -1,7 +1,9 @@
 """What must hold for every network of the catalogue, whatever its paper."""
 
+import copy
 import math
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,12 +17,21 @@ from bakeoff.models.cost import cost
 
 SMALL = [name for name, model in catalogue.MODELS.items() if model.macs < 2.6e8]
 every_model = pytest.mark.parametrize("name", catalogue.MODELS)
-small_models = pytest.mark.parametrize("name", SMALL)
 
 
 def make(name: str, **arguments: object) -> nn.Module:
     torch.manual_seed(0)
     return models.build(name, **{"num_classes": 100, **arguments})  # type: ignore[arg-type]
+
+
+@cache
+def _made(name: str) -> nn.Module:
+    return make(name)
+
+
+def fresh(name: str) -> nn.Module:
+    """Copy a network that is made once: drawing twenty million numbers takes longer than most tests."""
+    return copy.deepcopy(_made(name))
 
 
 def pictures(num: int, *, channels: int = 3, size: int = 32) -> Tensor:
@@ -46,13 +57,15 @@ def settle_norms(network: nn.Module, x: Tensor) -> nn.Module:
 @every_model
 def test_the_catalogue_tells_the_true_cost(name: str) -> None:
     model = catalogue.MODELS[name]
-    counted = cost(make(name), (3, 32, 32))
+    with torch.device("meta"):
+        network = make(name)
+    counted = cost(network, (3, 32, 32))
     assert (counted.params, counted.macs) == (model.params, model.macs)
 
 
 @every_model
 def test_the_first_loss_is_the_logarithm_of_the_number_of_classes(name: str) -> None:
-    network = make(name)
+    network = fresh(name)
     with torch.no_grad():
         loss = F.cross_entropy(network(pictures(8)), labels(8))
     assert loss.item() == pytest.approx(math.log(100), rel=0.1)
@@ -60,7 +73,7 @@ def test_the_first_loss_is_the_logarithm_of_the_number_of_classes(name: str) -> 
 
 @every_model
 def test_every_parameter_gets_a_finite_gradient_that_is_not_zero(name: str) -> None:
-    network = make(name)
+    network = fresh(name)
     F.cross_entropy(network(pictures(4)), labels(4)).backward()
     for key, p in network.named_parameters():
         assert p.grad is not None, key
@@ -71,7 +84,7 @@ def test_every_parameter_gets_a_finite_gradient_that_is_not_zero(name: str) -> N
 @every_model
 def test_evaluation_repeats_itself_and_does_not_depend_on_the_batch(name: str) -> None:
     x = pictures(128 if name == "resnet_20" else 8)
-    network = settle_norms(make(name), x)
+    network = settle_norms(fresh(name), x)
     with torch.no_grad():
         together, again, alone = (network(part).softmax(1) for part in (x, x, x[:1]))
     assert torch.equal(together, again)
@@ -87,7 +100,7 @@ def test_other_shapes_of_pictures_work(name: str, channels: int, size: int) -> N
         assert network(pictures(1, channels=channels, size=size)).shape == (1, 10)
 
 
-@every_model
+@pytest.mark.parametrize("name", SMALL)
 def test_the_seed_decides_the_weights(name: str) -> None:
     first, second = make(name).state_dict(), make(name).state_dict()
     assert all(torch.equal(first[key], second[key]) for key in first)
@@ -95,9 +108,9 @@ def test_the_seed_decides_the_weights(name: str) -> None:
     assert not torch.equal(first["conv1.weight"], other["conv1.weight"])
 
 
-@small_models
+@pytest.mark.parametrize("name", ["resnet_20", "resnet_56", "resnet10"])
 def test_one_batch_can_be_learnt_by_heart(name: str) -> None:
-    network, x, y = make(name), pictures(8, size=16), labels(8)
+    network, x, y = fresh(name), pictures(8, size=16), labels(8)
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
     for _ in range(20):
         loss = F.cross_entropy(network(x), y)
@@ -108,17 +121,17 @@ def test_one_batch_can_be_learnt_by_heart(name: str) -> None:
     assert (network(x).argmax(1) == y).all()
 
 
-@pytest.mark.parametrize("name", ["resnet_20", "resnet10", "resnet50"])
+@pytest.mark.parametrize("name", ["resnet_20", "resnet50"])
 def test_a_network_compiles_as_one_graph(name: str) -> None:
     torch.compiler.reset()
-    network = make(name)
+    network = fresh(name)
     compiled = torch.compile(network, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(pictures(2)), network(pictures(2)))
 
 
-@pytest.mark.parametrize("name", ["resnet_20", "resnet50"])
+@pytest.mark.parametrize("name", ["resnet_20", "resnet10"])
 def test_a_network_exports_with_any_batch_size(name: str) -> None:
-    network = make(name).eval()
+    network = fresh(name).eval()
     batch = torch.export.Dim("batch", min=1, max=4096)
     program = torch.export.export(network, (pictures(2),), dynamic_shapes={"x": {0: batch}})
     with torch.no_grad():

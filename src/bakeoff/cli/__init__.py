@@ -3,13 +3,16 @@
 import signal
 import sys
 
-import click
+import typer
 
 from bakeoff.cli import screen
 from bakeoff.cli.verbs import app
 from bakeoff.errors import BakeoffError, RecipeError
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "run"]
+
+# typer may carry a click of its own, so the base of its usage errors is found through one of them.
+_UsageError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 
 def main() -> None:
@@ -22,16 +25,17 @@ def run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     screen.set_up_logging()
     try:
-        outcome = app(args=arguments, prog_name="bakeoff", standalone_mode=False)
+        outcome = app(args=arguments or ["--help"], prog_name="bakeoff", standalone_mode=False)
         return outcome if isinstance(outcome, int) else 0
     except BakeoffError as error:
         screen.show_error(error, as_json=as_json)
         return error.exit_code
-    except click.ClickException as error:
-        usage = RecipeError("command line", found=error.format_message(), expected="a command as --help shows it")
+    except _UsageError as error:
+        found = getattr(error, "format_message")()  # noqa: B009 (its type is typer's own affair)
+        usage = RecipeError("command line", found=found.rstrip("."), expected="a command as bakeoff --help shows it")
         screen.show_error(usage, as_json=as_json)
         return usage.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return 128 + signal.SIGINT
     except BrokenPipeError:
         return 128 + signal.SIGPIPE

@@ -74,7 +74,7 @@ def show_error(error: BakeoffError, *, as_json: bool) -> None:
         fields = {key: getattr(error, key) for key in ("where", "found", "expected", "hint")}
         print_json({"error": {"kind": type(error).__name__, "message": str(error), **fields}, "exit": error.exit_code})
     else:
-        console(stderr=True).print(f"[bold red]{type(error).__name__}[/] ", end="")
+        console(stderr=True).print("[bold red]error[/] ", end="")
         console(stderr=True).print(str(error), markup=False)
 
 

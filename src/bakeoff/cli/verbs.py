@@ -4,6 +4,7 @@ Rooms are imported inside the verbs: `--help` and `list` answer without loading 
 """
 
 import fnmatch
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +22,6 @@ app = typer.Typer(
     name="bakeoff",
     help="Train small-image classifiers from scratch, compare them fairly, and say how sure the answer is.",
     epilog="Settings are key=value or --key value; `bakeoff show MODEL` lists them all with their values.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -75,13 +75,13 @@ def train(
         report = training.rehearse(resolved)
         screen.print_json(report) if as_json else _print_fields("dry run passed", report)
         return
-    run = store.create(resolved, root=root, name=name)
+    folder = store.new_folder(resolved, root=root, name=name)
     with screen.progress(resolved.model.name) as tell:
         from bakeoff.training import run as training
         from bakeoff.training.provenance import command_line
 
-        record = training.start(resolved, run, command=command_line(), tell=tell)
-    _conclude(record, test=test, as_json=as_json)
+        record = training.start(resolved, folder, command=command_line(), tell=tell)
+    _conclude(record, test=test, plugin=resolved.model.name, as_json=as_json)
 
 
 @app.command(context_settings=OPEN)
@@ -96,18 +96,21 @@ def resume(
 
     names, settings = words.split(arguments)
     run = store.find(words.one(names, "run", "bakeoff resume logs/resnet_20/first"), root=root)
-    epochs = _only_epochs(settings)
+    given = _only(settings, "epochs", "model")
     with screen.progress(run.folder.name) as tell:
         from bakeoff.training import run as training
         from bakeoff.training.provenance import command_line
 
-        record = training.resume(run, epochs=epochs, command=command_line(), tell=tell)
-    _conclude(record, test=test and "test" not in record.summary, as_json=as_json)
+        record = training.resume(
+            run, epochs=given.get("epochs"), plugin=given.get("model"), command=command_line(), tell=tell
+        )
+    again = test and "test" not in record.summary
+    _conclude(record, test=again, plugin=given.get("model"), as_json=as_json)
 
 
-@app.command(name="eval")
+@app.command(name="eval", context_settings=OPEN)
 def evaluate(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or name.")],
+    arguments: Annotated[list[str], typer.Argument(metavar="RUN", help="A run's folder or name.")],
     root: Root = LOGS,
     as_json: Json = False,
 ) -> None:
@@ -116,8 +119,10 @@ def evaluate(
     from bakeoff.training import run as training
     from bakeoff.training.provenance import command_line
 
-    found = store.find(run, root=root)
-    _present(training.read_test(found, command=command_line()), as_json=as_json)
+    names, settings = words.split(arguments)
+    run = store.find(words.one(names, "run", "bakeoff eval logs/resnet_20/first"), root=root)
+    plugin = _only(settings, "model").get("model")
+    _present(training.read_test(run, plugin=plugin, command=command_line()), as_json=as_json)
 
 
 @app.command(name="list")
@@ -128,7 +133,12 @@ def list_things(
     as_json: Json = False,
 ) -> None:
     """List models, recipes, data sets or runs."""
-    tables = {"models": _models, "recipes": _recipes, "datasets": _datasets, "runs": lambda: _runs(root)}
+    tables: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "models": _models,
+        "recipes": _recipes,
+        "datasets": _datasets,
+        "runs": lambda: _runs(root),
+    }
     if what not in tables:
         expected = f"one of {', '.join(tables)}"
         raise RecipeError("list", found=f"'{what}'", expected=expected, hint=nearest(what, tables))
@@ -173,14 +183,14 @@ def show(
     typer.echo(resolved.to_yaml().rstrip())
 
 
-def _conclude(record: "Record", *, test: bool, as_json: bool) -> None:
+def _conclude(record: "Record", *, test: bool, plugin: str | None, as_json: bool) -> None:
     """After training: look at test if asked to, draw the pictures, print the answer."""
     if test:
         from bakeoff.results.store import Run
         from bakeoff.training import run as training
         from bakeoff.training.provenance import command_line
 
-        record = training.read_test(Run(record.folder), command=command_line())
+        record = training.read_test(Run(record.folder), plugin=plugin, command=command_line())
     _present(record, as_json=as_json)
 
 
@@ -214,22 +224,21 @@ def _lower(record: "Record") -> float:
     return float(record.recipe.optimizer.lr) / 3
 
 
-def _only_epochs(settings: list[str]) -> int | None:
-    """Take `epochs=N` and refuse anything else: a resumed run keeps its recipe."""
+def _only(settings: list[str], *allowed: str) -> dict[str, Any]:
+    """Read the few settings that an existing run may be given; the rest of its recipe is fixed."""
     from bakeoff.recipe import Recipe, overlay
     from bakeoff.recipe.resolve import parse
 
-    if not settings:
-        return None
+    given: dict[str, Any] = {}
     for text in settings:
-        if text.partition("=")[0] != "epochs":
-            raise RecipeError(
-                "resume",
-                found=f"'{text}'",
-                expected="at most epochs=N",
-                hint="A resumed run keeps its recipe; train anew for another.",
-            )
-    return overlay(Recipe(), parse(settings[-1]), where="command line").epochs
+        key, _, value = text.partition("=")
+        if key not in allowed:
+            expected = f"nothing but {', '.join(f'{name}=...' for name in allowed)}"
+            hint = "A run keeps its recipe; train anew for another."
+            raise RecipeError("command line", found=f"'{text}'", expected=expected, hint=hint)
+        checked = overlay(Recipe(), parse(text), where="command line")
+        given[key] = value if key == "model" else getattr(checked, key)
+    return given
 
 
 def _models() -> list[dict[str, Any]]:

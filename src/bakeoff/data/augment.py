@@ -30,7 +30,7 @@ class Plan:
         corner: int64 [n 2], top and left of the crop in the padded image.
         flip: bool [n].
         rounds: of the policy; on the host, wherever the rest is.
-        boxes: each int64 [n 4], top, bottom, left and right of what is blanked; may be empty.
+        boxes: each int64 [n 4], top, bottom, left and right of what is blanked.
     """
 
     corner: Tensor | None = None
@@ -123,9 +123,7 @@ class Augment:
                 hint="crop_mode=zero allows more.",
             )
         if self.policy != "none" and channels not in (1, 3):
-            raise RecipeError(
-                "augment.policy", found=f"images of {channels} channels", expected="grey (1) or RGB (3)"
-            )
+            raise RecipeError("augment.policy", found=f"images of {channels} channels", expected="grey (1) or RGB (3)")
 
     def plan(self, draws: Draws, *, height: int, width: int) -> Plan:
         """Draw what happens to each image, on the host; images are `height` times `width` pixels."""
@@ -166,10 +164,12 @@ class Augment:
 
 
 def _cutout_boxes(draws: Draws, *, side: int, height: int, width: int) -> Tensor:
-    """Place a square around a random pixel, so that it may reach beyond the border: int64 [n 4]."""
+    """Place a square around a random pixel, cut off at the border: int64 [n 4]."""
     top = draws.integers("cutout top", height)[:, 0] - side // 2
     left = draws.integers("cutout left", width)[:, 0] - side // 2
-    return torch.stack([top, top + side, left, left + side], dim=1)
+    rows = torch.stack([top, top + side], dim=1).clamp(0, height)
+    columns = torch.stack([left, left + side], dim=1).clamp(0, width)
+    return torch.cat([rows, columns], dim=1)
 
 
 def _erase_boxes(draws: Draws, *, probability: float, height: int, width: int) -> Tensor:

@@ -6,8 +6,9 @@ the images are kept, not of the batches before it. So a run resumes inside an ep
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -114,9 +115,9 @@ class Batches:
             pixels = gather(self._pixels, order.numpy()[rows(step)])
             return pixels.pin_memory() if self.device.type == "cuda" else pixels
 
-        pixels = map(read, steps) if self._resident else read_ahead(read, steps)
-        for step, here in zip(steps, pixels, strict=True):
-            yield self._batch(here, plan[rows(step)], order_on_device[rows(step)], epoch=epoch, step=step)
+        with closing(read_ahead(read, steps, num=0 if self._resident else AHEAD)) as pixels:
+            for step, here in zip(steps, pixels, strict=True):
+                yield self._batch(here, plan[rows(step)], order_on_device[rows(step)], epoch=epoch, step=step)
 
     def _batch(self, pixels: Tensor, plan: Plan, index: Tensor, *, epoch: int, step: int) -> Batch:
         """Turn pixels uint8 [b h w c] into a batch."""
@@ -164,17 +165,20 @@ def fits(num_bytes: int, device: torch.device) -> bool:
     return num_bytes < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
 
 
-def read_ahead(read: Callable[[int], T], steps: range) -> Iterator[T]:
-    """Yield read(step) for each step, reading up to AHEAD steps further in a thread.
+def read_ahead(read: Callable[[int], T], steps: range, *, num: int) -> Generator[T, None, None]:
+    """Yield read(step) for each step, reading up to `num` steps further in a thread; with 0 there is no thread.
 
-    An error in the thread is raised here, in its turn. The thread ends with the iterator, however that ends.
+    An error in the thread is raised here, in its turn. The thread ends with the generator, however that ends.
     """
+    if num == 0:
+        yield from map(read, steps)
+        return
     pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bakeoff-read")
     pending: deque[Future[T]] = deque()
     try:
         for step in steps:
             pending.append(pool.submit(read, step))
-            if len(pending) > AHEAD:
+            if len(pending) > num:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()

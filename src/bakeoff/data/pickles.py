@@ -43,7 +43,7 @@ def _bytes_type(name: str, *_: object) -> np.dtype[np.uint8]:
     """Stand in for numpy.dtype: CIFAR's arrays are of bytes, and objects would be another door."""
     if name != "u1":
         raise pickle.UnpicklingError(f"asks for an array of {name!r}")
-    return np.dtype(np.uint8)
+    return np.dtype("u1", copy=True)  # a copy, because the pickle goes on to set its state
 
 
 class _Plain(pickle.Unpickler):

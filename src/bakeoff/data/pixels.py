@@ -14,6 +14,11 @@ from torch import Tensor
 CropMode = Literal["reflect", "zero"]
 
 
+def on_host(values: Tensor) -> bool:
+    """Whether numpy can be asked to work on these values."""
+    return values.device.type == "cpu"
+
+
 def crop(pixels: Tensor, corner: Tensor, *, padding: int, mode: CropMode) -> Tensor:
     """Pad each image on all sides and cut a window of its old size.
 
@@ -23,7 +28,7 @@ def crop(pixels: Tensor, corner: Tensor, *, padding: int, mode: CropMode) -> Ten
         padding: in pixels.
         mode: "reflect" mirrors the image about its outermost pixels, which are not doubled; "zero" is black.
     """
-    route = crop_by_window if pixels.device.type == "cpu" else crop_by_gather
+    route = crop_by_window if on_host(pixels) else crop_by_gather
     return route(pixels, corner, padding=padding, mode=mode)
 
 
@@ -31,9 +36,7 @@ def crop_by_window(pixels: Tensor, corner: Tensor, *, padding: int, mode: CropMo
     """Crop by copying rows out of the padded images, through numpy; on a CPU ten times as fast."""
     num, height, width, channels = pixels.shape
     p = padding
-    padded = (np.zeros if mode == "zero" else np.empty)(
-        (num, height + 2 * p, width + 2 * p, channels), np.uint8
-    )
+    padded = (np.zeros if mode == "zero" else np.empty)((num, height + 2 * p, width + 2 * p, channels), np.uint8)
     padded[:, p:-p, p:-p] = pixels.numpy()
     if mode == "reflect":
         items = padded.view(f"V{channels}")[..., 0]  # a pixel is one item: mirroring moves whole pixels
@@ -67,7 +70,7 @@ def crop_by_gather(pixels: Tensor, corner: Tensor, *, padding: int, mode: CropMo
 
 def flip(pixels: Tensor, which: Tensor) -> Tensor:
     """Mirror the images for which `which` bool [b] is true, left to right; on a CPU in place."""
-    if pixels.device.type != "cpu":
+    if not on_host(pixels):
         return torch.where(which[:, None, None, None], pixels.flip(2), pixels)
     images, rows = pixels.numpy(), which.numpy().nonzero()[0]
     # torch mirrors three-byte pixels by vector instructions if shown a channels-last view; numpy gathers faster
@@ -81,20 +84,21 @@ def blank(x: Tensor, box: Tensor) -> Tensor:
 
     Args:
         x: float [b c h w], channels-last.
-        box: int64 [b 4], top, bottom, left, right; may reach beyond the image.
+        box: int64 [b 4], top, bottom, left, right, inside the image; bottom and right are excluded.
     """
-    channels, height, width = x.shape[1:]
-    row = torch.arange(height, device=x.device)
-    column = torch.arange(width, device=x.device).repeat_interleave(channels)
+    if on_host(x):  # a slice an image is ten times as fast as a mask
+        for image, (top, bottom, left, right) in zip(x.permute(0, 2, 3, 1).numpy(), box.tolist(), strict=True):
+            image[top:bottom, left:right] = 0.0
+        return x
     top, bottom, left, right = box[:, :, None].unbind(1)
-    inside = ((row >= top) & (row < bottom))[:, :, None] & ((column >= left) & (column < right))[:, None, :]
-    x.permute(0, 2, 3, 1).view(-1, height, width * channels).masked_fill_(inside, 0.0)
-    return x
+    row, column = (torch.arange(size, device=x.device) for size in x.shape[2:])
+    rows, columns = (row >= top) & (row < bottom), (column >= left) & (column < right)
+    return x.masked_fill_((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
 
 
 def take(flat: Tensor, source: Tensor) -> Tensor:
     """Return uint8 [... c], the rows of `flat` uint8 [m c] at `source` int64 [...]."""
-    if flat.device.type != "cpu":
+    if not on_host(flat):
         return flat[source]
     # numpy moves a pixel as one item; torch would move its bytes one at a time (six times slower)
     items = flat.numpy().view(f"V{flat.shape[1]}")[:, 0]
@@ -122,12 +126,10 @@ class Normalise:
         width: int,
         device: torch.device,
     ) -> None:
-        scale = torch.tensor([1 / (255 * s) for s in std], dtype=torch.float64)
-        shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], dtype=torch.float64)
         # written out for a whole image: a product along three channels only would be four times as slow
         self.scale, self.shift = (
-            values.to(device, torch.float32).expand(height, width, -1).contiguous()
-            for values in (scale, shift)
+            torch.tensor(values, device=device).expand(height, width, -1).contiguous()
+            for values in ([1 / (255 * s) for s in std], [-m / s for m, s in zip(mean, std, strict=True)])
         )
 
     def __call__(self, pixels: Tensor) -> Tensor:

@@ -136,15 +136,16 @@ def apply(pixels: Tensor, choice: Choice) -> Tensor:
         New pixels of the same shape.
     """
     order = np.argsort(choice.kernel, kind="stable")
-    bounds = np.searchsorted(choice.kernel[order], np.arange(len(KERNELS) + 1))
+    bounds = np.searchsorted(choice.kernel[order], np.arange(len(KERNELS) + 1)).tolist()
     rows = torch.from_numpy(order).to(pixels.device)
     strength = torch.from_numpy(choice.strength[order]).to(pixels.device)
-    result = pixels.clone()
-    for kernel, first, last in zip(KERNELS, bounds[:-1], bounds[1:], strict=True):
-        if first < last and kernel is not operations.identity:
-            here = rows[first:last]
-            result[here] = kernel(pixels[here], strength[first:last])
-    return result
+    grouped = pixels.index_select(0, rows)
+    changed = [
+        kernel(grouped[first:last], strength[first:last])
+        for kernel, first, last in zip(KERNELS, bounds[:-1], bounds[1:], strict=True)
+        if first < last
+    ]
+    return torch.empty_like(pixels).index_copy_(0, rows, torch.cat(changed))
 
 
 def strengths(space: Space, *, height: int, width: int) -> NDArray[np.float32]:

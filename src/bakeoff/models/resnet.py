@@ -7,7 +7,7 @@ Differs: `resnet` starts with a 3x3 convolution of stride 1 and no pooling, so t
          last stage at 4x4 (`stem="imagenet"` is the paper's); the bottleneck has its stride in the 3x3
          convolution, as torchvision; `small_resnet` changes width by a projection (the paper's option B)
          where the paper's own CIFAR nets pad with zeros (`shortcut="A"`); the last layer starts small.
-Checked: parameters, logits and gradients against torchvision 0.29 resnet18, 34, 50, both stems;
+Checked: parameters, logits and gradients against torchvision 0.29 resnet18, 34, 50 (18, 50 with both stems);
          `small_resnet` against a second implementation written with functions only, and published counts.
 """
 

@@ -22,9 +22,7 @@ def classify(*, label_smoothing: float = 0.0) -> Objective:
         RecipeError: a label smoothing outside [0, 1).
     """
     if not 0 <= label_smoothing < 1:
-        raise RecipeError(
-            "objective.label_smoothing", found=f"{label_smoothing}", expected="a fraction in [0, 1)"
-        )
+        raise RecipeError("objective.label_smoothing", found=f"{label_smoothing}", expected="a fraction in [0, 1)")
 
     def objective(model: nn.Module, x: Tensor, targets: Tensor) -> Outcome:
         # In the targets' precision: under autocast logits come in bfloat16, too coarse for a logarithm.

@@ -76,9 +76,7 @@ def decay_groups(parameters: Named, *, weight_decay: float, decay_norms_and_bias
     return [group for group in groups if group["params"]]
 
 
-def _sgd(
-    model: nn.Module, grouping: Grouping, *, lr: float, momentum: float = 0.9, nesterov: bool = True
-) -> Optimizer:
+def _sgd(model: nn.Module, grouping: Grouping, *, lr: float, momentum: float = 0.9, nesterov: bool = True) -> Optimizer:
     groups = grouping(model.named_parameters())
     return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=_fused(model))
 

@@ -36,10 +36,10 @@ def build(model: nn.Module, *, decay: float, warmup: bool = True) -> AveragedMod
             torch._foreach_copy_(averaged, current)
             return
         # All on the device: reading the number here would make the host wait for it at each step.
-        t = torch.as_tensor(num_averaged).double()
-        keep = ((1 + t) / (10 + t)).clamp(max=decay) if warmup else torch.full_like(t, decay)
+        t = torch.as_tensor(num_averaged).to(averaged[0].dtype)
+        share = (9 / (10 + t)).clamp(min=1 - decay) if warmup else torch.full_like(t, 1 - decay)
         change = torch._foreach_sub(current, averaged)
-        torch._foreach_mul_(change, (1 - keep).to(averaged[0].dtype))
+        torch._foreach_mul_(change, share)
         torch._foreach_add_(averaged, change)
 
     average = AveragedModel(model, multi_avg_fn=update, use_buffers=True)

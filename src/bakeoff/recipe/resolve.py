@@ -31,9 +31,7 @@ SHORT = {
 }
 
 
-def resolve(
-    model: str, *, overrides: Sequence[str] = (), recipe: str | None = None, plugins: bool = False
-) -> Recipe:
+def resolve(model: str, *, overrides: Sequence[str] = (), recipe: str | None = None, plugins: bool = False) -> Recipe:
     """Merge defaults, cards, a recipe file and key=value overrides into one checked recipe.
 
     Args:

@@ -195,12 +195,8 @@ class Recipe(Section):
     data: Data = Data()
     augment: Augment = Augment()
     mix: Mix = Mix()
-    optimizer: Annotated[
-        Sgd | Adam | AdamW | Adagrad | RmsProp | Muon, Field(discriminator="name")
-    ] = Sgd()
-    schedule: Annotated[
-        Constant | MultiStep | Cosine | OneCycle | Polynomial, Field(discriminator="name")
-    ] = Cosine()
+    optimizer: Annotated[Sgd | Adam | AdamW | Adagrad | RmsProp | Muon, Field(discriminator="name")] = Sgd()
+    schedule: Annotated[Constant | MultiStep | Cosine | OneCycle | Polynomial, Field(discriminator="name")] = Cosine()
     objective: Classify = Classify()
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 200
     batch_size: Count = 128

@@ -6,7 +6,7 @@ label is its text for those who cannot see it.
 """
 
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import matplotlib.style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from bakeoff.reports.fonts import families
+from bakeoff.reports.fonts import families, shorten
 from bakeoff.results.files import write_atomically
 
 # Okabe and Ito, "Color Universal Design", 2008: colours that stay apart for every kind of colour vision.
@@ -62,8 +62,28 @@ def blank(*, height_in: float, dpi: float = DPI) -> Figure:
 def headline(figure: Figure, title: str, subtitle: str) -> None:
     """Write what the figure is, and below it what it says, at the top left."""
     height = figure.get_figheight()
+    (title,) = fitting(figure, lambda columns: [shorten(title, columns)], size=13, room_in=WIDTH_IN - 0.2)
     figure.text(0.1 / WIDTH_IN, 1 - 0.12 / height, title, size=13, va="top")
     figure.text(0.1 / WIDTH_IN, 1 - 0.42 / height, subtitle, color=GREY, va="top")
+
+
+def width_in(figure: Figure, texts: Iterable[str], size: float) -> float:
+    """Return the inches that the widest of `texts` takes at `size` points."""
+    widest = 0.0
+    for text in texts:
+        drawn = figure.text(0, 0, text, size=size)
+        widest = max(widest, drawn.get_window_extent().width / figure.dpi)
+        drawn.remove()
+    return widest
+
+
+def fitting(figure: Figure, cut: Callable[[int], list[str]], *, size: float, room_in: float) -> list[str]:
+    """Return the texts `cut(columns)` for the greatest number of columns, up to 100, at which all fit the room."""
+    for columns in range(100, 4, -2):
+        texts = cut(columns)
+        if width_in(figure, texts, size) <= room_in:
+            break
+    return texts
 
 
 def render(figure: Figure) -> bytes:

@@ -10,14 +10,15 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter
 
-from bakeoff.reports.canvas import BLACK, BLUE, DPI, GREY, PALE, WIDTH_IN, blank, headline, style
+from bakeoff.reports.canvas import BLACK, BLUE, DPI, GREY, PALE, WIDTH_IN, blank, fitting, headline, style, width_in
 from bakeoff.reports.fonts import drawable, shorten
 from bakeoff.results.metrics import top_confusions
 
 NUM_LISTED = 15
 _ARROW = "\N{RIGHTWARDS ARROW}"
-_GROUP_SIZE = 7.5  # points
+_GROUP_SIZE, _LIST_SIZE = 7.5, 8.5  # points
 _TOP_IN, _RIGHT_IN, _ROW_IN = 0.95, 0.95, 0.2
+Pair = tuple[str, str]  # true class, called class
 _SHARES = LinearSegmentedColormap.from_list("shares", ["white", "#9CCBE8", BLUE, "#00304F"])
 
 
@@ -36,56 +37,46 @@ def confusion_matrix(
     The names of many classes need the full size of the file; the list below the matrix does not.
     """
     order = np.argsort(superclass_of, kind="stable") if len(superclass_of) else np.arange(len(classes))
-    names = [drawable(shorten(name, 22)) for name in classes]
+    names = [drawable(name) for name in classes]
     groups = [drawable(shorten(name, 32)) for name in superclasses]
-    matrix = np.asarray(matrix)
+    title = drawable(title)
+    mistakes = top_confusions(matrix, NUM_LISTED)
+    pairs = [(names[true], names[called]) for true, called, _ in mistakes]
+    counts = [f"{n:,} of {matrix[true].sum():,}" for true, _, n in mistakes]
     with style([title, *names, *groups]):
-        figure, axes, names_in = _frame(names, groups)
+        names = [shorten(name, 22) for name in names]
+        figure, axes, names_in = _frame(names, groups, num_rows=_rows(pairs))
         image = _cells(axes, matrix[np.ix_(order, order)])
         _name_classes(axes, [names[c] for c in order])
         if groups:
             _name_groups(axes, np.asarray(superclass_of)[order], groups, left_in=names_in)
         _scale(figure, axes, image)
-        mistakes = top_confusions(matrix, NUM_LISTED)
-        listed = [f"{names[true]} {_ARROW} {names[called]}" for true, called, _ in mistakes]
-        counts = [f"{n:,} of {matrix[true].sum():,}" for true, _, n in mistakes]
-        _list(figure, listed, counts)
+        _list(figure, pairs, counts)
         subtitle = _subtitle(matrix)
-        headline(figure, drawable(title), subtitle)
-    worst = f" Most frequent mistake: {listed[0]}, {counts[0]}." if listed else " No mistakes."
-    figure.set_label(f"{drawable(title)} of {len(classes)} classes. {subtitle.splitlines()[0]}{worst}")
+        headline(figure, title, subtitle)
+    worst = f" Most frequent mistake: {_called(pairs[0])}, {counts[0]}." if pairs else " No mistakes."
+    figure.set_label(f"{title} of {len(classes)} classes. {subtitle.splitlines()[0]}{worst}")
     return figure
 
 
-def _frame(names: Sequence[str], groups: Sequence[str]) -> tuple[Figure, Axes, float]:
+def _frame(names: Sequence[str], groups: Sequence[str], *, num_rows: int) -> tuple[Figure, Axes, float]:
     """Make a figure with room for the longest name and pixels for the smallest; return that room too, in inches."""
     size = _name_size(len(names))
     figure = blank(height_in=WIDTH_IN, dpi=float(np.clip(13 * 72 / size, DPI, 450)))
-    names_in = _width_in(figure, names, size) + 0.1
-    left_in = 0.15 + names_in + (_width_in(figure, groups, _GROUP_SIZE) + 0.1 if groups else 0)
+    names_in = width_in(figure, names, size) + 0.1
+    left_in = 0.15 + names_in + (width_in(figure, groups, _GROUP_SIZE) + 0.1 if groups else 0)
     side_in = WIDTH_IN - left_in - _RIGHT_IN
-    list_in = 0.55 + _ROW_IN * ((NUM_LISTED + 1) // 2)
+    list_in = 0.55 + _ROW_IN * num_rows
     height = _TOP_IN + side_in + names_in + list_in
     figure.set_figheight(height)
     bottom_in = list_in + names_in
-    axes = figure.add_axes(
-        (left_in / WIDTH_IN, bottom_in / height, side_in / WIDTH_IN, side_in / height),
-    )
+    axes = figure.add_axes((left_in / WIDTH_IN, bottom_in / height, side_in / WIDTH_IN, side_in / height))
     return figure, axes, names_in
 
 
 def _name_size(num_classes: int) -> float:
     """Return the points a class name may be high, for a matrix of about five inches."""
     return min(9.0, max(0.8 * 5 * 72 / num_classes, 1.4))
-
-
-def _width_in(figure: Figure, texts: Sequence[str], size: float) -> float:
-    widest = 0.0
-    for text in texts:
-        drawn = figure.text(0, 0, text, size=size)
-        widest = max(widest, drawn.get_window_extent().width / figure.dpi)
-        drawn.remove()
-    return widest
 
 
 def _cells(axes: Axes, matrix: np.ndarray) -> AxesImage:
@@ -139,17 +130,31 @@ def _scale(figure: Figure, axes: Axes, image: AxesImage) -> None:
     bar.set_title("of row", size=8.5, loc="left")
 
 
-def _list(figure: Figure, listed: Sequence[str], counts: Sequence[str]) -> None:
+def _list(figure: Figure, pairs: Sequence[Pair], counts: Sequence[str]) -> None:
     """Write the most frequent mistakes in two columns at the foot, counts at the right of each."""
-    height, half = figure.get_figheight(), (NUM_LISTED + 1) // 2
+    height, half = figure.get_figheight(), _rows(pairs)
     top_in = 0.12 + _ROW_IN * half
-    heading = f"Most frequent mistakes, true {_ARROW} called" if listed else "No mistakes"
+    heading = f"Most frequent mistakes, true {_ARROW} called" if pairs else "No mistakes"
+    listed = fitting(
+        figure,
+        lambda columns: [_called((shorten(true, columns), shorten(called, columns))) for true, called in pairs],
+        size=_LIST_SIZE,
+        room_in=WIDTH_IN / 2 - 0.75 - width_in(figure, counts, _LIST_SIZE),
+    )
     figure.text(0.1 / WIDTH_IN, (top_in + 0.12) / height, heading, size=10.5)
     for i, (text, count) in enumerate(zip(listed, counts, strict=True)):
         left_in, y = 0.1 + (WIDTH_IN / 2) * (i // half), (top_in - _ROW_IN * (i % half + 0.5)) / height
-        figure.text((left_in + 0.22) / WIDTH_IN, y, f"{i + 1}", size=8.5, color=GREY, ha="right")
-        figure.text((left_in + 0.3) / WIDTH_IN, y, text, size=8.5)
-        figure.text((left_in + WIDTH_IN / 2 - 0.25) / WIDTH_IN, y, count, size=8.5, ha="right")
+        figure.text((left_in + 0.22) / WIDTH_IN, y, f"{i + 1}", size=_LIST_SIZE, color=GREY, ha="right")
+        figure.text((left_in + 0.3) / WIDTH_IN, y, text, size=_LIST_SIZE)
+        figure.text((left_in + WIDTH_IN / 2 - 0.25) / WIDTH_IN, y, count, size=_LIST_SIZE, ha="right")
+
+
+def _called(pair: Pair) -> str:
+    return f"{pair[0]} {_ARROW} {pair[1]}"
+
+
+def _rows(pairs: Sequence[Pair]) -> int:
+    return (len(pairs) + 1) // 2
 
 
 def _subtitle(matrix: np.ndarray) -> str:

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bakeoff.errors import DataError
 from bakeoff.reports.canvas import BLACK, BLUE, GREEN, GREY, VERMILION, blank, headline, style
-from bakeoff.reports.fonts import drawable, shorten
+from bakeoff.reports.fonts import drawable
 from bakeoff.results.metrics import wilson
 
 Rows = Sequence[Mapping[str, Any]]
@@ -52,7 +52,7 @@ def training_curves(rows: Rows, *, title: str = "", num_images: int | None = Non
     """
     if not rows:
         raise DataError("training curves", found="no rows", expected="the metrics of at least one epoch")
-    title = drawable(shorten(title, 80)) or "Training curves"
+    title = drawable(title) or "Training curves"
     loss = [_line(rows, "train/loss", "train", VERMILION), _line(rows, "val/loss", "val", BLUE)]
     top1 = _line(rows, "val/top1", "top-1", BLUE, scale=100)
     accuracy = [_line(rows, "val/top5", "top-5", GREEN, scale=100), top1]

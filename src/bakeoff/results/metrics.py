@@ -4,6 +4,7 @@ All but `nll` and `ece` comes from integers: a number is the same however its im
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
@@ -37,7 +38,7 @@ class ClassScore:
     f1: float | None
 
 
-def summarise(predictions: Predictions) -> dict[str, float | int | None]:
+def summarise(predictions: Predictions) -> dict[str, Any]:
     """Return the final numbers by the names that files use; fractions, None where one means nothing.
 
     `top1_low` and `top1_high` bound the 95 % Wilson interval: where another sample of images might fall, not

@@ -118,35 +118,50 @@ class Run:
         )
 
 
-def create(recipe: Recipe, *, root: Path, name: str | None = None) -> Run:
-    """Make the folder of a new run, `root/<model>/<name>`, and write its recipe. Never overwrites.
+def new_folder(recipe: Recipe, *, root: Path, name: str | None = None) -> Path:
+    """Return where a new run will live, `root/<model>/<name>`; the name is time and digest if none is given.
 
     Raises:
         RecipeError: a name that is a path, or one that exists.
-        StorageError: the folder cannot be made.
     """
     name = name or f"{datetime.now():%Y%m%d-%H%M%S}-{recipe.digest[:8]}"
-    if not _NAME.fullmatch(name) or name.endswith("."):
+    if not _NAME.fullmatch(name):
         raise RecipeError(
             "run name",
             found=f"'{name}'",
-            expected="letters, digits and . _ + - (at most 100), beginning with a letter or digit",
+            expected="letters, digits and . _ + - (at most 100), beginning with a letter, a digit or _",
             hint="A run name is a name, never a path; --root says where runs go.",
         )
     folder = root / recipe.model.name.replace(":", ".") / name
+    if folder.exists():
+        raise _taken(folder)
+    return folder
+
+
+def create(recipe: Recipe, folder: Path) -> Run:
+    """Make the folder of a new run and write its resolved recipe. Never overwrites.
+
+    Raises:
+        RecipeError: the folder exists.
+        StorageError: it cannot be made.
+    """
     with storage_errors(folder):
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
-            raise RecipeError(
-                "run name",
-                found=f"'{name}', which exists in {folder.parent}",
-                expected="a new name",
-                hint=f"Go on with it by: bakeoff resume {folder}",
-            ) from None
+            raise _taken(folder) from None
     run = Run(folder)
     write_atomically(run.recipe_path, recipe.to_yaml().encode())
     return run
+
+
+def _taken(folder: Path) -> RecipeError:
+    return RecipeError(
+        "run name",
+        found=f"'{folder.name}', which exists in {folder.parent}",
+        expected="a new name",
+        hint=f"Go on with it by: bakeoff resume {folder}",
+    )
 
 
 def find(text: str, *, root: Path) -> Run:

@@ -1,37 +1,29 @@
-"""From a recipe to a record: the only place in this room that reads a recipe."""
+"""From a recipe to a record: start a run, resume it, read test with it, or only rehearse it."""
 
-import hashlib
 import json
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from bakeoff import data, models, objectives, optim
-from bakeoff.data import images as splits
-from bakeoff.data.augment import Augment
-from bakeoff.data.batches import Batches
-from bakeoff.data.images import ImageSet
-from bakeoff.data.mix import Mix
+from bakeoff import data
 from bakeoff.errors import BakeoffError, RecipeError, ResumeRefused
 from bakeoff.models import cost
-from bakeoff.optim import average, schedules
 from bakeoff.recipe import Recipe, overlay
 from bakeoff.record import Record
 from bakeoff.results import lock, metrics, predictions, store
 from bakeoff.results.files import storage_errors, write_atomically
 from bakeoff.results.store import Run
-from bakeoff.training import checkpoint, device, provenance, weights
+from bakeoff.training import assembly, checkpoint, provenance, weights
+from bakeoff.training.assembly import Share
 from bakeoff.training.checkpoint import Checkpoint
-from bakeoff.training.device import Device
 from bakeoff.training.evaluate import evaluate
 from bakeoff.training.loop import Parts
 from bakeoff.training.signals import StopRequest, listen
@@ -42,40 +34,40 @@ _log = logging.getLogger(__name__)
 Tell = Callable[[Tick], None]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Share:
-    """The training images as split: indices into the source's train part, and the two sets."""
+def start(recipe: Recipe, folder: Path, *, command: Sequence[str] = (), tell: Tell = lambda _: None) -> Record:
+    """Train a new run to its end, in a folder that does not exist yet.
 
-    source_fingerprint: str
-    train_index: np.ndarray
-    val_index: np.ndarray
-    train: ImageSet
-    val: ImageSet | None
-
-
-def start(recipe: Recipe, run: Run, *, command: Sequence[str] = (), tell: Tell = lambda _: None) -> Record:
-    """Train a new run to its end, in the folder that `results.store.create` made for it.
+    The folder is made when data, model and settings have proved to fit, so a mistake leaves none behind.
 
     Raises:
         BakeoffError: any of them; what was saved until then stays.
     """
+    share = assembly.load(recipe)
+    parts = assembly.assemble(recipe, share, plugin=recipe.model.name)
+    run = store.create(recipe, folder)
     with lock.hold(run.lock_path), _logging_to(run.log_path):
-        share = _share(recipe)
-        trainer_parts = _assemble(recipe, share)
-        run.write_json(run.environment_path, provenance.collect(trainer_parts.device, command=command))
+        run.write_json(run.environment_path, provenance.collect(parts.device, command=command))
         _write_split(run, share)
-        with listen() as stop:
-            trainer = _trainer(recipe, run, share, trainer_parts, stop=stop, tell=tell)
-            trainer.begin()
-            trainer.fit()
-        _finish(recipe, run, share, trainer)
+        _work(recipe, run, share, parts, found=None, tell=tell)
     return run.record()
 
 
 def resume(
-    run: Run, *, epochs: int | None = None, command: Sequence[str] = (), tell: Tell = lambda _: None
+    run: Run,
+    *,
+    epochs: int | None = None,
+    plugin: str | None = None,
+    command: Sequence[str] = (),
+    tell: Tell = lambda _: None,
 ) -> Record:
     """Go on exactly where a run stopped, or to more epochs than it had.
+
+    Args:
+        run: an unfinished run, or a finished one to extend.
+        epochs: the new total; None keeps the recipe's.
+        plugin: the `package.module:function` that may be imported as the run's model.
+        command: as typed, for the record.
+        tell: receives progress.
 
     Raises:
         RunLocked: another process holds the run.
@@ -99,29 +91,17 @@ def resume(
         elif run.read_json(run.summary_path).get("epochs") == recipe.epochs:
             _log.info("Run %s is finished; epochs=N with N > %d would extend it.", run.folder, recipe.epochs)
             return run.record()
-        share = _share(recipe)
-        parts = _assemble(recipe, share)
-        now = provenance.collect(parts.device, command=command)
-        before = run.read_json(run.environment_path)
-        if before:
-            provenance.check_same(before, now, where=run.folder)
-            now = {**before, "resumed": [*before.get("resumed", []), {k: now[k] for k in ("command", "started")}]}
-        run.write_json(run.environment_path, now)
+        share = assembly.load(recipe)
+        parts = assembly.assemble(recipe, share, plugin=plugin)
+        _add_to_environment(run, provenance.collect(parts.device, command=command))
         _write_split(run, share)
-        with listen() as stop:
-            trainer = _trainer(recipe, run, share, parts, stop=stop, tell=tell)
-            if found is None:
-                _start_over(run)
-                trainer.begin()
-            else:
-                _log.info("Resuming %s at step %d of %d.", run.folder, found.step, parts.total_steps)
-                trainer.restore(found)
-            trainer.fit()
-        _finish(recipe, run, share, trainer)
+        if found is None:
+            _check_unstarted(run)
+        _work(recipe, run, share, parts, found=found, tell=tell)
     return run.record()
 
 
-def read_test(run: Run, *, command: Sequence[str] = ()) -> Record:
+def read_test(run: Run, *, plugin: str | None = None, command: Sequence[str] = ()) -> Record:
     """Read the test split with the run's chosen weights, store its logits, and record the look.
 
     Raises:
@@ -139,17 +119,15 @@ def read_test(run: Run, *, command: Sequence[str] = ()) -> Record:
         looks = summary.get("test_reads", [])
         if looks:
             _log.warning("This is look %d at the test split of this run; it is recorded.", len(looks) + 1)
-        place = _device(recipe, training_macs=lambda: 0.0)
+        device = assembly.place(recipe)
         images = data.load(recipe.data.name, part="test")
-        network = place.place(_build(recipe, images))
-        state, _ = weights.read(run.weights("best"), device=place.kind)
+        network = device.place(assembly.build(recipe, images, plugin=plugin))
+        state, _ = weights.read(run.weights("best"), device=device.kind)
         network.load_state_dict(state)
-        outcome = evaluate(network, images, device=place)
+        outcome = evaluate(network, images, device=device)
         predictions.write(replace(outcome, split="test", recipe_digest=recipe.digest), run.predictions("test"))
         look = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "command": list(command)}
-        run.write_json(
-            run.summary_path, summary | {"test": metrics.summarise(outcome), "test_reads": [*looks, look]}
-        )
+        run.write_json(run.summary_path, summary | {"test": metrics.summarise(outcome), "test_reads": [*looks, look]})
     return run.record()
 
 
@@ -159,15 +137,17 @@ def rehearse(recipe: Recipe) -> dict[str, Any]:
     Returns:
         The first loss and what the run would be: steps, images, device, precision.
     """
-    share = _share(recipe)
-    full = _assemble(recipe, share)
+    share = assembly.load(recipe)
+    full = assembly.assemble(recipe, share, plugin=recipe.model.name)
     one_batch = np.arange(recipe.batch_size)
     val = share.val and share.val.take(one_batch[: len(share.val)])
     small = replace(share, train=share.train.take(one_batch), val=val)
     short = recipe.model_copy(update={"epochs": 1})
     with tempfile.TemporaryDirectory() as folder, listen() as stop:
-        run = store.create(short, root=Path(folder), name="rehearsal")
-        trainer = _trainer(short, run, small, _assemble(short, small), stop=stop, tell=lambda _: None)
+        run = store.create(short, Path(folder) / "rehearsal")
+        trainer = _trainer(
+            short, run, small, assembly.assemble(short, small, plugin=short.model.name), stop=stop, tell=lambda _: None
+        )
         trainer.begin()
         trainer.fit()
         first_loss = run.metrics.rows()[0]["train/loss"]
@@ -182,95 +162,17 @@ def rehearse(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def key(seed: int, purpose: str, epoch: int = 0) -> int:
-    """Return the seed of one use of randomness, keyed by what it is for: never a shared stream."""
-    digest = hashlib.blake2b(f"{seed}/{purpose}/{epoch}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
-
-
-def _share(recipe: Recipe) -> Share:
-    """Load the train part, cut it to size, and hold out the validation images of protocol `dev`."""
-    images = data.load(recipe.data.name, part="train")
-    index = np.arange(len(images))
-    if recipe.data.limit is not None:
-        index = splits.limit(images.labels, num_images=recipe.data.limit, seed=recipe.seed)
-    if recipe.protocol == "paper":
-        train, val = np.arange(len(index)), np.arange(0)
-    else:
-        fraction = recipe.data.val_fraction
-        train, val = splits.hold_out(images.labels[index], fraction=fraction, seed=recipe.seed)
-    return Share(
-        source_fingerprint=images.fingerprint,
-        train_index=index[train],
-        val_index=index[val],
-        train=images.take(index[train]),
-        val=images.take(index[val]) if len(val) else None,
-    )
-
-
-def _build(recipe: Recipe, images: ImageSet) -> nn.Module:
-    """Build the model with weights drawn from the recipe's seed; the global stream is left alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(key(recipe.seed, "weights"))
-        return models.build(
-            recipe.model.name,
-            num_classes=len(images.classes),
-            in_channels=images.images.shape[1],
-            **recipe.model.options,
-        )
-
-
-def _image_shape(images: ImageSet) -> tuple[int, int, int]:
-    channels, height, width = images.images.shape[1:]
-    return channels, height, width
-
-
-def _device(recipe: Recipe, *, training_macs: Callable[[], float]) -> Device:
-    return device.resolve(
-        device=recipe.device,
-        precision=recipe.precision,
-        channels_last=recipe.channels_last,
-        compile=recipe.compile,
-        threads=recipe.threads,
-        deterministic=recipe.deterministic,
-        training_macs=training_macs,
-    )
-
-
-def _assemble(recipe: Recipe, share: Share) -> Parts:
-    """Turn the recipe into the parts of a run."""
-    network = _build(recipe, share.train)
-    shape = _image_shape(share.train)
-
-    def training_macs() -> float:
-        # One forward pass and twice that backward.
-        return 3.0 * cost.cost(network, shape).macs * len(share.train) * recipe.epochs
-
-    place = _device(recipe, training_macs=training_macs)
-    if place.note:
-        _log.warning(place.note)
-    network = place.place(network)
-    batches = Batches(
-        share.train,
-        batch_size=recipe.batch_size,
-        augment=Augment(**recipe.augment.model_dump()),
-        mix=Mix(**recipe.mix.model_dump()),
-        seed=recipe.seed,
-        device=place.kind,
-        resident=recipe.data.resident,
-    )
-    return Parts(
-        model=network,
-        objective=objectives.build(**recipe.objective.model_dump()),
-        batches=batches,
-        optimizer=optim.build(model=network, **recipe.optimizer.model_dump()),
-        schedule=schedules.build(**recipe.schedule.model_dump()),
-        average=average.build(network, decay=recipe.ema_decay) if recipe.ema_decay else None,
-        device=place,
-        total_steps=recipe.epochs * batches.steps_per_epoch,
-        accumulate=recipe.accumulate,
-        clip_norm=recipe.clip_norm,
-    )
+def _work(recipe: Recipe, run: Run, share: Share, parts: Parts, *, found: Checkpoint | None, tell: Tell) -> None:
+    """Train from a checkpoint, or from the first step, to the end."""
+    with listen() as stop:
+        trainer = _trainer(recipe, run, share, parts, stop=stop, tell=tell)
+        if found is None:
+            trainer.begin()
+        else:
+            _log.info("Resuming %s at step %d of %d.", run.folder, found.step, parts.total_steps)
+            trainer.restore(found)
+        trainer.fit()
+    _finish(recipe, run, share, trainer)
 
 
 def _trainer(recipe: Recipe, run: Run, share: Share, parts: Parts, *, stop: StopRequest, tell: Tell) -> Trainer:
@@ -280,8 +182,8 @@ def _trainer(recipe: Recipe, run: Run, share: Share, parts: Parts, *, stop: Stop
         eval_every=recipe.eval_every,
         checkpoint_steps=recipe.checkpoint_steps,
         digest=recipe.digest,
-        card=_card(recipe, share.train),
-        random_key=lambda epoch: key(recipe.seed, "model", epoch),
+        card=assembly.card(recipe, share.train),
+        random_key=lambda epoch: assembly.key(recipe.seed, "model", epoch),
     )
     return Trainer(
         run=run,
@@ -294,21 +196,6 @@ def _trainer(recipe: Recipe, run: Run, share: Share, parts: Parts, *, stop: Stop
     )
 
 
-def _card(recipe: Recipe, images: ImageSet) -> dict[str, Any]:
-    """Return what the weights need beside them to be used: everything but the weights."""
-    return {
-        "model": recipe.model.name,
-        "options": recipe.model.options,
-        "num_classes": len(images.classes),
-        "image_shape": list(images.images.shape[1:]),
-        "classes": list(images.classes),
-        "mean": list(images.mean),
-        "std": list(images.std),
-        "data": recipe.data.name,
-        "digest": recipe.digest,
-    }
-
-
 def _finish(recipe: Recipe, run: Run, share: Share, trainer: Trainer) -> None:
     """Choose the weights, store their predictions on validation, and write the summary, last."""
     weights.write(trainer.scored, run.weights("last"), card=trainer.plan.card)
@@ -316,7 +203,7 @@ def _finish(recipe: Recipe, run: Run, share: Share, trainer: Trainer) -> None:
         weights.write(trainer.scored, run.weights("best"), card=trainer.plan.card)
     state, _ = weights.read(run.weights("best"), device=trainer.parts.device.kind)
     trainer.scored.load_state_dict(state)
-    shape = _image_shape(share.train)
+    shape = assembly.image_shape(share.train)
     price = cost.cost(trainer.network, shape)
     summary: dict[str, Any] = {
         "model": recipe.model.name,
@@ -338,6 +225,16 @@ def _finish(recipe: Recipe, run: Run, share: Share, trainer: Trainer) -> None:
         predictions.write(replace(outcome, split="val", recipe_digest=recipe.digest), run.predictions("val"))
         summary["val"] = metrics.summarise(outcome)
     run.write_json(run.summary_path, summary)
+
+
+def _add_to_environment(run: Run, now: dict[str, Any]) -> None:
+    """Check that this process gives the numbers of the one that began the run, and note the resumption."""
+    before = run.read_json(run.environment_path)
+    if before:
+        provenance.check_same(before, now, where=run.folder)
+        again = {key: now[key] for key in ("command", "started")}
+        now = {**before, "resumed": [*before.get("resumed", []), again]}
+    run.write_json(run.environment_path, now)
 
 
 def _write_split(run: Run, share: Share) -> None:
@@ -379,8 +276,8 @@ def _extend(run: Run, recipe: Recipe, *, epochs: int, done: int) -> Recipe:
     return longer
 
 
-def _start_over(run: Run) -> None:
-    """Begin again a run that was stopped before its first checkpoint; with rows it is not such a run."""
+def _check_unstarted(run: Run) -> None:
+    """Let a run without any checkpoint begin again only if it was stopped before its first one."""
     if run.metrics.rows():
         raise ResumeRefused(
             str(run.checkpoints),

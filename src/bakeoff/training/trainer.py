@@ -219,7 +219,7 @@ class Trainer:
         }
         if self.val is not None and (number % self.plan.eval_every == 0 or number == self.plan.epochs):
             scores = metrics.summarise(evaluate(self.scored, self.val, device=self.parts.device))
-            self.val_top1 = float(scores["top1"])
+            self.val_top1 = scores["top1"]
             row |= {"val/loss": scores["nll"], "val/top1": scores["top1"], "val/top5": scores["top5"]}
             if self.val_top1 > self.best_top1:
                 self.best_top1, self.best_epoch = self.val_top1, number

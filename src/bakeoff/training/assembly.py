@@ -1,0 +1,164 @@
+"""Assembly: a recipe and its data become the parts of a run."""
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from bakeoff import data, models, objectives, optim
+from bakeoff.data import images as splits
+from bakeoff.data.augment import Augment
+from bakeoff.data.batches import Batches
+from bakeoff.data.images import ImageSet
+from bakeoff.data.mix import Mix
+from bakeoff.errors import RecipeError
+from bakeoff.models import cost
+from bakeoff.optim import average, schedules
+from bakeoff.recipe import Recipe
+from bakeoff.training.device import Device, resolve
+from bakeoff.training.loop import Parts
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Share:
+    """The training images as split: indices into the source's train part, and the two sets."""
+
+    source_fingerprint: str
+    train_index: np.ndarray
+    val_index: np.ndarray
+    train: ImageSet
+    val: ImageSet | None
+
+
+def key(seed: int, purpose: str, epoch: int = 0) -> int:
+    """Return the seed of one use of randomness, keyed by what it is for: never a shared stream."""
+    digest = hashlib.blake2b(f"{seed}/{purpose}/{epoch}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def load(recipe: Recipe) -> Share:
+    """Load the train part, cut it to size, and hold out the validation images of protocol `dev`."""
+    images = data.load(recipe.data.name, part="train")
+    index = np.arange(len(images))
+    if recipe.data.limit is not None:
+        index = splits.limit(images.labels, num_images=recipe.data.limit, seed=recipe.seed)
+    if recipe.protocol == "paper":
+        train, val = np.arange(len(index)), np.arange(0)
+    else:
+        fraction = recipe.data.val_fraction
+        train, val = splits.hold_out(images.labels[index], fraction=fraction, seed=recipe.seed)
+        if not len(val):
+            raise RecipeError(
+                "data.val_fraction",
+                found=f"{fraction}, which leaves none of {len(index)} images for validation",
+                expected="at least one validation image in protocol dev",
+                hint="Use more images or a larger fraction, or protocol=paper.",
+            )
+    return Share(
+        source_fingerprint=images.fingerprint,
+        train_index=index[train],
+        val_index=index[val],
+        train=images.take(index[train]),
+        val=images.take(index[val]) if len(val) else None,
+    )
+
+
+def build(recipe: Recipe, images: ImageSet, *, plugin: str | None) -> nn.Module:
+    """Build the model with weights drawn from the recipe's seed; the global stream is left alone.
+
+    A name of the form `package.module:function` runs code, which a file must not be able to ask for: it
+    has to be `plugin`, what a person typed.
+    """
+    name = recipe.model.name
+    if ":" in name and name != plugin:
+        raise RecipeError(
+            "model.name",
+            found=f"'{name}' in a run's recipe.yaml, which would run code",
+            expected="a name of the catalogue, or the same name on the command line",
+            hint=f"If you trust it, add model={name}",
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key(recipe.seed, "weights"))
+        return models.build(
+            name,
+            num_classes=len(images.classes),
+            in_channels=images.images.shape[1],
+            **recipe.model.options,
+        )
+
+
+def image_shape(images: ImageSet) -> tuple[int, int, int]:
+    """Return channels, height and width, the last two in pixels."""
+    channels, height, width = images.images.shape[1:]
+    return channels, height, width
+
+
+def place(recipe: Recipe, *, training_macs: Callable[[], float] = lambda: 0.0) -> Device:
+    """Decide where the run computes."""
+    return resolve(
+        device=recipe.device,
+        precision=recipe.precision,
+        channels_last=recipe.channels_last,
+        compile=recipe.compile,
+        threads=recipe.threads,
+        deterministic=recipe.deterministic,
+        training_macs=training_macs,
+    )
+
+
+def assemble(recipe: Recipe, share: Share, *, plugin: str | None) -> Parts:
+    """Turn the recipe into the parts of a run."""
+    network = build(recipe, share.train, plugin=plugin)
+    shape = image_shape(share.train)
+
+    def training_macs() -> float:
+        # One forward pass and twice that backward.
+        return 3.0 * cost.cost(network, shape).macs * len(share.train) * recipe.epochs
+
+    device = place(recipe, training_macs=training_macs)
+    if device.note:
+        _log.warning(device.note)
+    network = device.place(network)
+    batches = Batches(
+        share.train,
+        batch_size=recipe.batch_size,
+        augment=Augment(**recipe.augment.model_dump()),
+        mix=Mix(**recipe.mix.model_dump()),
+        seed=recipe.seed,
+        device=device.kind,
+        resident=recipe.data.resident,
+    )
+    return Parts(
+        model=network,
+        objective=objectives.build(**recipe.objective.model_dump()),
+        batches=batches,
+        optimizer=optim.build(model=network, **recipe.optimizer.model_dump()),
+        schedule=schedules.build(**recipe.schedule.model_dump()),
+        average=average.build(network, decay=recipe.ema_decay) if recipe.ema_decay else None,
+        device=device,
+        total_steps=recipe.epochs * batches.steps_per_epoch,
+        accumulate=recipe.accumulate,
+        clip_norm=recipe.clip_norm,
+    )
+
+
+def card(recipe: Recipe, images: ImageSet) -> dict[str, Any]:
+    """Return what the weights need beside them to be used: everything but the weights."""
+    return {
+        "model": recipe.model.name,
+        "options": recipe.model.options,
+        "num_classes": len(images.classes),
+        "image_shape": list(images.images.shape[1:]),
+        "classes": list(images.classes),
+        "mean": list(images.mean),
+        "std": list(images.std),
+        "data": recipe.data.name,
+        "digest": recipe.digest,
+    }

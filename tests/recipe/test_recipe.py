@@ -1,0 +1,177 @@
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bakeoff import catalogue, library
+from bakeoff.errors import BakeoffError, DataError, RecipeError
+from bakeoff.recipe import Recipe, load, overlay, resolve
+from bakeoff.recipe.schema import SECTIONS
+
+
+def test_every_default_is_written_out_and_read_back(tmp_path: Path) -> None:
+    recipe = resolve("resnet_20", overrides=["epochs=15", "lr=1e-3"])
+    path = tmp_path / "recipe.yaml"
+    path.write_text(recipe.to_yaml())
+    assert load(path) == recipe
+    assert load(path).digest == recipe.digest
+    assert "decay_norms_and_biases" in recipe.to_yaml()
+    assert recipe.optimizer.lr == 0.001
+
+
+def test_order_of_the_layers(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("epochs: 7\nbatch_size: 64\noptimizer: {lr: 0.5}\n")
+    recipe = resolve("resnet18", recipe=str(file), overrides=["batch_size=32"])
+    assert recipe.objective.label_smoothing == 0.1  # the family's card
+    assert (recipe.epochs, recipe.optimizer.lr) == (7, 0.5)  # over it, the file
+    assert recipe.batch_size == 32  # over that, the command line
+
+
+def test_a_later_setting_wins() -> None:
+    assert resolve("resnet_20", overrides=["epochs=1", "epochs=2"]).epochs == 2
+
+
+@pytest.mark.parametrize("name", sorted(library.recipe_cards()))
+def test_every_card_is_a_valid_recipe_with_a_header(name: str) -> None:
+    card = library.recipe_cards()[name]
+    resolve("resnet_20", recipe=name)
+    header = [line for line in card.read_text().splitlines() if line.startswith("#")]
+    keys = [line[2:].partition(":")[0] for line in header]
+    assert keys[0] == "Purpose"
+    assert {"Source", "Expected", "Command"} <= set(keys)
+
+
+def test_every_model_has_a_family_card() -> None:
+    assert {model.family for model in catalogue.MODELS.values()} <= set(library.recipe_cards())
+
+
+def test_another_optimizer_starts_from_its_own_defaults() -> None:
+    recipe = resolve("resnet_20", overrides=["optimizer=adamw"])
+    assert recipe.optimizer.name == "adamw"
+    assert recipe.optimizer.lr == 0.001
+    assert not hasattr(recipe.optimizer, "nesterov")
+    assert resolve("resnet_20", overrides=["optimizer=sgd"]) == resolve("resnet_20")
+
+
+def test_equal_recipes_have_equal_digests_however_they_are_said() -> None:
+    said = [["lr=0.05"], ["optimizer.lr=5e-2"], ["optimizer.lr=0.7", "lr=0.05"], ["optimizer={lr: 0.05}"]]
+    assert len({resolve(name, overrides=o).digest for o in said for name in ("resnet_20", "resnet20")}) == 1
+    assert resolve("resnet_20", overrides=["lr=0.051"]).digest != resolve("resnet_20", overrides=said[0]).digest
+
+
+@pytest.mark.parametrize(
+    ("overrides", "where", "hint"),
+    [
+        (["epochs=0"], "epochs", ""),
+        (["epochs=1.5"], "epochs", ""),
+        (["epochs=true"], "epochs", ""),
+        (["lr=abc"], "optimizer.lr", ""),
+        (["lr=-1"], "optimizer.lr", ""),
+        (["lr=nan"], "optimizer.lr", ""),
+        (["lr=.inf"], "optimizer.lr", ""),
+        (["epoch=3"], "epoch", "epochs"),
+        (["optimizer.momentun=0.9"], "optimizer.momentun", "momentum"),
+        (["optimizer=adan"], "optimizer.name", "adam"),
+        (["schedule=cosin"], "schedule.name", "cosine"),
+        (["data=cifar1000"], "data.name", "cifar100"),
+        (["augment.flip=randon"], "augment.flip", "random"),
+        (["augment.crop=4"], "augment.crop", ""),
+        (["protocol=papr"], "protocol", "paper"),
+        (["seed=-1"], "seed", ""),
+        (["accumulate=3"], "command line", ""),
+        (["momentum=0"], "optimizer", "nesterov"),
+        (["model=resnet_21"], "model.name", "resnet_20"),
+        (["no equals sign"], "command line", ""),
+        (["=3"], "command line", ""),
+        (["a..b=3"], "command line", ""),
+        (["lr=[1,"], "lr", ""),
+        (["optimizer=3"], "optimizer", ""),
+        (["schedule.milestones=[0.5]"], "schedule.milestones", ""),
+    ],
+)
+def test_a_mistake_is_named(overrides: list[str], where: str, hint: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        resolve("resnet_20", overrides=overrides)
+    assert caught.value.where == where
+    assert hint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mistake_in_a_file_names_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("epochs: many\n")
+    with pytest.raises(RecipeError, match=r"mine\.yaml: epochs"):
+        resolve("resnet_20", recipe=str(file))
+    with pytest.raises(DataError, match=r"none\.yaml"):
+        resolve("resnet_20", recipe=str(tmp_path / "none.yaml"))
+    with pytest.raises(RecipeError, match="Did you mean 'digits'"):
+        resolve("resnet_20", recipe="digit")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["- 1\n- 2\n", "a: [1,\n", "just words", "!!python/object/apply:os.system ['true']", "\x00\x01", "a: 1\na: 2\n"],
+)
+def test_what_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(RecipeError, match=r"mine\.yaml"):
+        resolve("resnet_20", recipe=str(file))
+
+
+def test_a_plugin_comes_only_from_the_command_line(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("model: os:system\n")
+    with pytest.raises(RecipeError, match="command line only"):
+        resolve("resnet_20", recipe=str(file), plugins=True)
+    with pytest.raises(RecipeError, match="command line only"):
+        resolve("os:system")
+    assert resolve("package.module:function", plugins=True).model.name == "package.module:function"
+
+
+def test_sections_are_known_for_hints() -> None:
+    assert {"sgd", "adam", "adamw", "adagrad", "rmsprop", "muon"} <= set(SECTIONS)
+    assert {"constant", "multistep", "cosine", "onecycle", "polynomial"} <= set(SECTIONS)
+
+
+keys = st.sampled_from(["epochs", "lr", "optimizer", "data.limit", "augment.flip", "schedule.warmup", "x", "model.a.b"])
+values = st.one_of(
+    st.text(max_size=20),
+    st.integers().map(str),
+    st.floats().map(str),
+    st.sampled_from(
+        ["null", "[1,2]", "{a: 1}", "${oc.env:HOME}", "${lr}", "&a [*a]", "*x", "? :", "!!int x", "~", "'"]
+    ),
+)
+
+
+@given(st.lists(st.tuples(keys, values), max_size=4))
+def test_any_settings_give_a_recipe_or_one_message(settings: list[tuple[str, str]]) -> None:
+    try:
+        recipe = resolve("resnet_20", overrides=[f"{key}={value}" for key, value in settings])
+    except BakeoffError as error:
+        assert error.exit_code == 2
+    else:
+        assert overlay(Recipe(), json.loads(recipe.model_dump_json()), where="test") == recipe
+
+
+@given(st.text(max_size=30))
+def test_any_words_give_a_recipe_or_one_message(text: str) -> None:
+    for attempt in (lambda: resolve(text), lambda: resolve("resnet_20", overrides=[text])):
+        try:
+            attempt()
+        except BakeoffError as error:
+            assert error.exit_code in (2, 3)
+
+
+@given(st.binary(max_size=60))
+def test_any_file_gives_a_recipe_or_one_message(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    file = tmp_path_factory.mktemp("recipe") / "mine.yaml"
+    file.write_bytes(content)
+    try:
+        resolve("resnet_20", recipe=str(file))
+    except BakeoffError as error:
+        assert error.exit_code == 2

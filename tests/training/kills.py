@@ -1,0 +1,334 @@
+"""Kill runs with SIGKILL at random points, resume them, and compare every byte with an undisturbed run.
+
+    python -m tests.training.kills --points 200 --seed 1     the long proof
+    python -m tests.training.kills --controls 20             resumes with a part left out: all must differ
+    python -m tests.training.kills --every-operation         each file operation of a save interrupted once
+
+The parent imports torch once and forks: a child is a real process that a real signal kills. Each point
+comes from a printed seed. The last line is JSON; the exit code is 0 only if all came out as they must.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from tests.training import tiny
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from bakeoff.data.batches import Batches
+from bakeoff.recipe import Recipe, resolve
+from bakeoff.results import store
+from bakeoff.results.store import Run
+from bakeoff.training import checkpoint, loop, trainer
+from bakeoff.training import run as training
+
+BASE = (
+    "data=digits",
+    "data.limit=288",
+    "epochs=3",
+    "batch_size=32",
+    "checkpoint_steps=3",
+    "threads=1",
+    "device=cpu",
+    "augment.crop_padding=1",
+)
+# One feature or more each; together all that the state has to carry.
+CASES: dict[str, tuple[str, ...]] = {
+    "sgd": ("optimizer=sgd", "schedule=onecycle", "precision=float32"),
+    "adamw, ema, cosine": ("optimizer=adamw", "ema_decay=0.9", "schedule=cosine", "schedule.warmup=0.1"),
+    "adam, mixup, cutmix": ("optimizer=adam", "mixup=0.4", "cutmix=1.0", "precision=float32"),
+    "muon, sgd for the rest": ("optimizer=muon", "optimizer.rest=sgd", "schedule=polynomial"),
+    "muon, adamw for the rest": ("optimizer=muon", "precision=float32", "ema_decay=0.95"),
+    "adagrad, accumulation, clipping": ("optimizer=adagrad", "accumulate=2", "clip_norm=0.5", "schedule=constant"),
+    "rmsprop, bf16, multistep": ("optimizer=rmsprop", "precision=bf16", "schedule=multistep"),
+    "policy, erase, alternate flip": ("augment.policy=trivial", "augment.erase=0.3", "augment.flip=alternate"),
+    "paper protocol, smoothing": ("protocol=paper", "label_smoothing=0.1", "augment.cutout=3"),
+    "saves at epoch ends": ("checkpoint_steps=null", "ema_decay=0.9", "mixup=0.2", "eval_every=2"),
+}
+PHASES = ("data", "forward", "optimizer", "during save", "after save")
+TIMES = ("seconds", "images_per_s", "training_seconds", "run")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Point:
+    """Where a process dies: in `phase` of optimizer step `step`, or at the `operation`-th file operation of a save."""
+
+    step: int
+    phase: str
+    operation: int = 0
+
+
+def recipe_of(case: str) -> Recipe:
+    return resolve(tiny.NAME, overrides=[*BASE, *CASES[case]], plugins=True)
+
+
+def in_child(work: Callable[[], object], *, log: Path) -> int:
+    """Run `work` in a forked process and return its exit status, negative for a signal."""
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        code = 1
+        try:
+            work()
+            code = 0
+        except BaseException as error:  # whatever it was, the parent must hear of it by the exit code
+            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            code = int(getattr(error, "exit_code", 1))
+        os._exit(code)
+    status = os.waitpid(child, 0)[1]
+    return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+def arm(point: Point) -> None:
+    """Patch this process so that it dies at the point; a save is counted as that of the point's step or later."""
+    steps = iter(range(10**9))
+    position = {"step": 0}
+    real_epoch, real_gradients, real_save = Batches.epoch, loop._gradients, checkpoint.save
+
+    def epoch(self: Batches, number: int, *, first_step: int = 0) -> Iterator[Any]:
+        for i, batch in enumerate(real_epoch(self, number, first_step=first_step), start=first_step):
+            position["step"] = number * self.steps_per_epoch + i
+            if point.phase == "data" and position["step"] == point.step:
+                die()
+            yield batch
+
+    def gradients(parts: Any, batch: Any) -> Any:
+        total = real_gradients(parts, batch)
+        if point.phase == "forward" and position["step"] == point.step:
+            die()
+        return total
+
+    def save(*arguments: Any, step: int, **others: Any) -> None:
+        due = step >= point.step
+        if point.phase == "during save" and due:
+            count_operations(lambda: die() if next(steps) == point.operation else None)
+        real_save(*arguments, step=step, **others)
+        if due and point.phase in ("during save", "after save"):
+            die()
+
+    Batches.epoch = epoch  # type: ignore[method-assign]
+    loop._gradients = gradients
+    checkpoint.save = trainer.checkpoint.save = save
+    if point.phase == "optimizer":
+        handle = register_optimizer_step_post_hook(lambda *_: die() if position["step"] == point.step else None)
+        assert handle is not None
+
+
+def count_operations(on_operation: Callable[[], object]) -> None:
+    """Call back before every operation on files that this process makes from now on."""
+    events = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "os.truncate"}
+    sys.addaudithook(lambda event, _: on_operation() if event in events else None)  # type: ignore[func-returns-value]
+    for name in ("fsync", "write"):
+        real = getattr(os, name)
+
+        def counted(*arguments: Any, real: Any = real) -> Any:
+            on_operation()
+            return real(*arguments)
+
+        setattr(os, name, counted)
+
+
+def outcome_of(run: Run) -> dict[str, Any]:
+    """Return all that must be equal, without the clock."""
+    summary = {key: value for key, value in run.read_json(run.summary_path).items() if key not in TIMES}
+    rows = [{key: value for key, value in row.items() if key not in TIMES} for row in run.metrics.rows()]
+    newest = checkpoint.newest(run.checkpoints, device=torch.device("cpu"))
+    assert newest is not None
+    files = [run.weights("best"), run.weights("last"), run.split_path, run.predictions("val")]
+    state = {key: value for key, value in newest.state.items() if key != "seconds"}
+    return {
+        "summary": summary,
+        "rows": rows,
+        "step": newest.step,
+        "state": state,
+        "files": [path.read_bytes() if path.exists() else None for path in files],
+    }
+
+
+def same(left: Any, right: Any) -> bool:
+    """Compare nested values; tensors bit for bit, NaN equal to itself."""
+    if isinstance(left, torch.Tensor):
+        return isinstance(right, torch.Tensor) and left.dtype == right.dtype and torch.equal(left, right)
+    if isinstance(left, dict):
+        return isinstance(right, dict) and left.keys() == right.keys() and all(same(left[k], right[k]) for k in left)
+    if isinstance(left, list | tuple):
+        return len(left) == len(right) and all(map(same, left, right))
+    return bool(left == right or (left != left and right != right))
+
+
+def differences(left: dict[str, Any], right: dict[str, Any]) -> list[str]:
+    return [key for key in left if not same(left[key], right[key])]
+
+
+class Bench:
+    """A folder of runs, with one undisturbed run a case to compare with."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.references: dict[str, dict[str, Any]] = {}
+        self.count = 0
+
+    def new_run(self, case: str) -> tuple[Recipe, Run]:
+        self.count += 1
+        recipe = recipe_of(case)
+        return recipe, Run(store.new_folder(recipe, root=self.folder, name=f"run-{self.count}"))
+
+    def reference(self, case: str) -> dict[str, Any]:
+        if case not in self.references:
+            recipe, run = self.new_run(case)
+            code = in_child(lambda: training.start(recipe, run.folder), log=self.folder / "log")
+            assert code == 0, (self.folder / "log").read_text()
+            self.references[case] = outcome_of(run)
+        return self.references[case]
+
+    def kill_and_resume(self, case: str, point: Point, *, meanwhile: Callable[[], None] = lambda: None) -> list[str]:
+        """Return what differs from the undisturbed run, or why there is nothing to compare."""
+        reference, (recipe, run) = self.reference(case), self.new_run(case)
+
+        def disturbed() -> None:
+            arm(point)
+            training.start(recipe, run.folder)
+
+        code = in_child(disturbed, log=self.folder / "log")
+        if code != -signal.SIGKILL:
+            return [f"not killed: exit {code}: {(self.folder / 'log').read_text()[-300:]}"]
+
+        def resumed() -> None:
+            meanwhile()
+            training.resume(run, plugin=tiny.NAME)
+
+        code = in_child(resumed, log=self.folder / "log")
+        if code != 0:
+            return [f"resume: exit {code}: {(self.folder / 'log').read_text()[-300:]}"]
+        return differences(reference, outcome_of(run))
+
+
+def total_steps(case: str) -> int:
+    recipe = recipe_of(case)
+    images = 288 if recipe.protocol == "paper" else 259
+    return recipe.epochs * (images // recipe.batch_size)
+
+
+def random_point(rng: random.Random, case: str) -> Point:
+    phase = rng.choice(PHASES)
+    last = total_steps(case) - 1
+    return Point(step=rng.randint(0, last), phase=phase, operation=rng.randint(0, 16))
+
+
+def prove(bench: Bench, points: int, seed: int) -> int:
+    """Kill and resume; return how many came out equal."""
+    good = 0
+    for i in range(points):
+        rng = random.Random(f"{seed}/{i}")
+        case = list(CASES)[i % len(CASES)]
+        point = random_point(rng, case)
+        wrong = bench.kill_and_resume(case, point)
+        good += not wrong
+        place = f"step {point.step:2d}, {point.phase}" + (f" {point.operation}" if "during" in point.phase else "")
+        print(f"{i:4d}  {case:32s} {place:24s} {'equal' if not wrong else f'DIFFERS: {wrong}'}", flush=True)
+    return good
+
+
+def controls(bench: Bench, points: int, seed: int) -> int:
+    """Resume with one part of the state left out; return how many differ, as all of them must."""
+    differing = 0
+    for i in range(points):
+        rng = random.Random(f"{seed}/control/{i}")
+        left_out = ("random state", "data position", "optimizer")[i % 3]
+        case = "adamw, ema, cosine"
+        # The newest checkpoint before these steps lies inside an epoch, where the random state matters.
+        point = Point(step=rng.choice([4, 5, 7, 12, 13, 14, 20, 21, 22]), phase="forward")
+        wrong = bench.kill_and_resume(case, point, meanwhile=lambda part=left_out: forget(part))  # type: ignore[misc]
+        real = bool(wrong) and not any("exit" in text for text in wrong)
+        differing += real
+        print(
+            f"{i:4d}  without {left_out:14s} step {point.step:2d}  {'differs' if real else f'EQUAL {wrong}'}",
+            flush=True,
+        )
+    return differing
+
+
+def forget(part: str) -> None:
+    """Patch this process so that its resume leaves one part out."""
+    if part == "random state":
+        mock.patch("torch.set_rng_state", return_value=None).start()
+    elif part == "optimizer":
+        mock.patch("torch.optim.Optimizer.load_state_dict", return_value=None).start()
+    else:
+        real = Batches.epoch
+
+        def from_its_start(self: Batches, number: int, *, first_step: int = 0) -> Iterator[Any]:
+            for i, batch in enumerate(real(self, number)):
+                if i < self.steps_per_epoch - first_step:
+                    yield batch
+
+        mock.patch.object(Batches, "epoch", from_its_start).start()
+
+
+def every_operation(bench: Bench) -> tuple[int, int]:
+    """Interrupt each file operation of one save once; return how many there were and how many came out equal."""
+    case, good, operation = "adamw, ema, cosine", 0, 0
+    while True:
+        # Step 9 is the fourth save: by then there are old checkpoints to discard as well.
+        wrong = bench.kill_and_resume(case, Point(step=9, phase="during save", operation=operation))
+        good += not wrong
+        print(f"{operation:4d}  operation of the save  {'equal' if not wrong else f'DIFFERS: {wrong}'}", flush=True)
+        operation += 1
+        if operation > OPERATIONS_OF_A_SAVE:
+            return operation, good
+
+
+OPERATIONS_OF_A_SAVE = 24  # a save makes fewer: the last of them die just after it, which must be harmless too
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--points", type=int, default=0, help="kill points")
+    parser.add_argument("--controls", type=int, default=0, help="negative controls")
+    parser.add_argument("--every-operation", action="store_true")
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    for module in ("torch._dynamo", "sklearn.datasets", "scipy.stats"):  # once here, not in each child
+        importlib.import_module(module)
+    started, result, ok = time.monotonic(), {"seed": arguments.seed, "torch": torch.__version__}, True
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder))
+        if arguments.points:
+            equal = prove(bench, arguments.points, arguments.seed)
+            result |= {"points": arguments.points, "equal": equal}
+            ok &= equal == arguments.points
+        if arguments.controls:
+            differing = controls(bench, arguments.controls, arguments.seed)
+            result |= {"controls": arguments.controls, "differing": differing}
+            ok &= differing == arguments.controls
+        if arguments.every_operation:
+            operations, equal = every_operation(bench)
+            result |= {"operations": operations, "operations_equal": equal}
+            ok &= operations == equal
+    print(json.dumps(result | {"seconds": round(time.monotonic() - started)}))
+    return 0 if ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
