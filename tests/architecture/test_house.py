@@ -18,7 +18,7 @@ ONE_DOOR = {  # library -> the only places that may import it
     "accelerate": ("training/device.py",),
     "matplotlib": ("reports/",),
     "torchvision": (),
-    "datasets": ("data/sources/cifar.py",),
+    "datasets": ("data/places.py",),
     "sklearn": ("data/sources/digits.py",),
     "yaml": ("recipe/resolve.py",),
     "omegaconf": ("recipe/",),

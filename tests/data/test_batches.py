@@ -52,7 +52,9 @@ def batches(data: ImageSet | None = None, **settings: object) -> Batches:
 
 def equal(some: list[Batch], others: list[Batch]) -> bool:
     return len(some) == len(others) and all(
-        torch.equal(a, b) for one, other in zip(some, others, strict=True) for a, b in zip(one, other, strict=True)
+        torch.equal(a, b)
+        for one, other in zip(some, others, strict=True)
+        for a, b in zip(one, other, strict=True)
     )
 
 
@@ -95,7 +97,9 @@ def one_image(data: ImageSet, i: int, augment: Augment, draws: Draws, epoch: int
     if (int(lasting.integers("flip", 2)) + epoch) % 2:
         image = np.fliplr(image)
     for choice in plan.rounds:
-        changed = KERNELS[choice.kernel[0]](torch.tensor(image.copy())[None], torch.from_numpy(choice.strength))
+        changed = KERNELS[choice.kernel[0]](
+            torch.tensor(image.copy())[None], torch.from_numpy(choice.strength)
+        )
         image = changed[0].numpy()
     x = (image / 255 - np.array(data.mean)) / np.array(data.std)
     for box in plan.boxes:
@@ -167,6 +171,16 @@ def test_batches_handed_out_are_not_written_to_again() -> None:
     assert torch.equal(first.x, copy)
 
 
+def test_mixing_comes_last_and_knows_where_it_is() -> None:
+    mix = Mix(mixup=0.4, cutmix=1.0)
+    pairs = zip(
+        batches(mix=mix).epoch(2, first_step=1), batches(mix=Mix()).epoch(2, first_step=1), strict=True
+    )
+    for step, (mixed, before) in enumerate(pairs, start=1):
+        x, targets = mix(before.x, before.targets, seed=3, epoch=2, step=step)
+        assert equal([mixed], [Batch(x, targets, before.labels)])
+
+
 @pytest.mark.parametrize("seed_and_epoch", [(4, 0), (3, 1)])
 def test_seed_and_epoch_change_the_batches(seed_and_epoch: tuple[int, int]) -> None:
     seed, epoch = seed_and_epoch
@@ -196,7 +210,9 @@ def test_settings_are_checked_against_the_images_at_once() -> None:
 @pytest.mark.parametrize("batch_size", [1, 7, 50, 64])
 def test_plain_shows_every_image_once_in_order(tmp_path: Path, batch_size: int) -> None:
     data = image_set(tmp_path)
-    x, index = (torch.cat(parts) for parts in zip(*plain(data, batch_size=batch_size, device=CPU), strict=True))
+    x, index = (
+        torch.cat(parts) for parts in zip(*plain(data, batch_size=batch_size, device=CPU), strict=True)
+    )
     assert index.tolist() == list(range(NUM))
     mean, std = (np.array(values)[:, None, None] for values in (data.mean, data.std))
     np.testing.assert_allclose(x.numpy(), (data.images / 255 - mean) / std, atol=1e-6)

@@ -162,6 +162,16 @@ def test_every_operation_can_be_seen() -> None:
 KERNEL = {name: list(dict.fromkeys(OPERATIONS.values())).index(kernel) for name, kernel in OPERATIONS.items()}
 
 
+def test_grey_is_exact_where_it_is_a_whole_number() -> None:
+    red, green, blue = (axis.ravel().astype(np.int32) for axis in np.mgrid[:256:8, :256, :256])
+    weighted = 2989 * red + 5870 * green + 1140 * blue
+    whole = weighted % 10_000 == 0
+    pixels = np.stack([red, green, blue], axis=1)[whole].astype(np.uint8)
+    assert len(pixels) > 100
+    grey = operations.colour(torch.from_numpy(pixels)[None, None], torch.full((1, 6), -1.0))
+    assert (grey[0, 0].numpy() == (weighted[whole] // 10_000)[:, None]).all()
+
+
 def test_tiny_images_are_not_sharpened() -> None:
     pixels = some_images(3, 2, 9)
     assert torch.equal(operations.sharpness(pixels, torch.ones(6, 6)), pixels)

@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from bakeoff.record import Record
     from bakeoff.training.trainer import Tick
 
-WIDTH = 100
+WIDTH, NO_LIMIT = 100, 10_000  # columns
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a console of at most 100 columns; plain text goes on unwrapped where it is no terminal."""
-    wide = Console(stderr=stderr, highlight=False, soft_wrap=True)
-    return Console(stderr=stderr, highlight=False, width=min(wide.width, WIDTH)) if wide.is_terminal else wide
+    """Return a console of at most 100 columns; where it is no terminal nothing is wrapped or cut."""
+    found = Console(stderr=stderr, highlight=False)
+    width = min(found.width, WIDTH) if found.is_terminal else NO_LIMIT
+    return Console(stderr=stderr, highlight=False, width=width)
 
 
 def set_up_logging() -> None:
