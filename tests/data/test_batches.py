@@ -1,4 +1,5 @@
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,9 +53,7 @@ def batches(data: ImageSet | None = None, **settings: object) -> Batches:
 
 def equal(some: list[Batch], others: list[Batch]) -> bool:
     return len(some) == len(others) and all(
-        torch.equal(a, b)
-        for one, other in zip(some, others, strict=True)
-        for a, b in zip(one, other, strict=True)
+        torch.equal(a, b) for one, other in zip(some, others, strict=True) for a, b in zip(one, other, strict=True)
     )
 
 
@@ -97,9 +96,7 @@ def one_image(data: ImageSet, i: int, augment: Augment, draws: Draws, epoch: int
     if (int(lasting.integers("flip", 2)) + epoch) % 2:
         image = np.fliplr(image)
     for choice in plan.rounds:
-        changed = KERNELS[choice.kernel[0]](
-            torch.tensor(image.copy())[None], torch.from_numpy(choice.strength)
-        )
+        changed = KERNELS[choice.kernel[0]](torch.tensor(image.copy())[None], torch.from_numpy(choice.strength))
         image = changed[0].numpy()
     x = (image / 255 - np.array(data.mean)) / np.array(data.std)
     for box in plan.boxes:
@@ -173,9 +170,7 @@ def test_batches_handed_out_are_not_written_to_again() -> None:
 
 def test_mixing_comes_last_and_knows_where_it_is() -> None:
     mix = Mix(mixup=0.4, cutmix=1.0)
-    pairs = zip(
-        batches(mix=mix).epoch(2, first_step=1), batches(mix=Mix()).epoch(2, first_step=1), strict=True
-    )
+    pairs = zip(batches(mix=mix).epoch(2, first_step=1), batches(mix=Mix()).epoch(2, first_step=1), strict=True)
     for step, (mixed, before) in enumerate(pairs, start=1):
         x, targets = mix(before.x, before.targets, seed=3, epoch=2, step=step)
         assert equal([mixed], [Batch(x, targets, before.labels)])
@@ -210,9 +205,7 @@ def test_settings_are_checked_against_the_images_at_once() -> None:
 @pytest.mark.parametrize("batch_size", [1, 7, 50, 64])
 def test_plain_shows_every_image_once_in_order(tmp_path: Path, batch_size: int) -> None:
     data = image_set(tmp_path)
-    x, index = (
-        torch.cat(parts) for parts in zip(*plain(data, batch_size=batch_size, device=CPU), strict=True)
-    )
+    x, index = (torch.cat(parts) for parts in zip(*plain(data, batch_size=batch_size, device=CPU), strict=True))
     assert index.tolist() == list(range(NUM))
     mean, std = (np.array(values)[:, None, None] for values in (data.mean, data.std))
     np.testing.assert_allclose(x.numpy(), (data.images / 255 - mean) / std, atol=1e-6)
@@ -274,10 +267,25 @@ def test_the_thread_ends_when_the_reader_is_left_early() -> None:
 
 
 def test_copying_in_pieces_copies_everything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    pixels = image_set(tmp_path).images.transpose(0, 2, 3, 1)
+    data = image_set(tmp_path)
     for chunk in (1, 1000, 2**20):
         monkeypatch.setattr("bakeoff.data.batches.CHUNK_BYTES", chunk)
-        assert np.array_equal(copy_to(CPU, pixels).numpy(), pixels)
+        assert np.array_equal(copy_to(CPU, data).numpy(), data.pixels(np.arange(len(data))))
+
+
+def test_batches_of_a_part_are_those_of_its_copy(tmp_path: Path) -> None:
+    whole = image_set(tmp_path)
+    index = np.arange(len(whole))[::-2]
+    part = whole.take(index)
+    copy = replace(part, images=part.pixels(np.arange(len(part))).transpose(0, 3, 1, 2), rows=None)
+    for ours, theirs in zip(batches(part).epoch(1), batches(copy).epoch(1), strict=True):
+        assert torch.equal(ours.x, theirs.x)
+        assert torch.equal(ours.labels, theirs.labels)
+    for (x, at), (other, there) in zip(
+        plain(part, batch_size=7, device=CPU), plain(copy, batch_size=7, device=CPU), strict=True
+    ):
+        assert torch.equal(x, other)
+        assert torch.equal(at, there)
 
 
 def test_what_fits() -> None:

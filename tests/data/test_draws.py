@@ -43,9 +43,7 @@ def test_splitmix64_of_the_test_is_the_published_one() -> None:
 def test_numbers_are_splitmix64_of_the_key(epoch: int | None) -> None:
     index = torch.tensor([0, 1, 2, 41, 49_999, 2**31, 2**40])
     some = draws(seed=3, epoch=epoch, index=index)
-    bits = [
-        [splitmix64(key_of(3, "crop", epoch, column), i) >> 32 for column in (0, 1)] for i in index.tolist()
-    ]
+    bits = [[splitmix64(key_of(3, "crop", epoch, column), i) >> 32 for column in (0, 1)] for i in index.tolist()]
     uniform = some.uniform("crop", 2)
     assert uniform.dtype == torch.float32
     assert uniform.tolist() == [[(b >> 8) / 2**24 for b in row] for row in bits]

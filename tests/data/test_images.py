@@ -123,16 +123,23 @@ def small_set() -> ImageSet:
     )
 
 
-def test_take_copies_the_chosen_pictures_and_keeps_the_memory_order() -> None:
+def test_take_is_a_part_of_the_same_memory() -> None:
     whole = small_set()
-    index = np.array([4, 0, 0])
-    part = whole.take(index)
+    part = whole.take(np.array([4, 0, 0]))
     assert len(part) == 3
-    assert np.array_equal(part.images, whole.images[index])
+    assert part.images is whole.images
     assert part.labels.tolist() == [1, 0, 0]
-    assert part.images.transpose(0, 2, 3, 1).flags.c_contiguous
-    assert not np.shares_memory(part.images, whole.images)
+    assert np.array_equal(part.pixels(np.arange(3)), whole.pixels(np.array([4, 0, 0])))
+    assert part.pixels(np.arange(3)).flags.c_contiguous
+    assert not np.shares_memory(part.pixels(np.arange(3)), whole.images)
     assert len(whole.take(np.array([], dtype=np.int64))) == 0
+
+
+def test_a_part_of_a_part() -> None:
+    whole = small_set()
+    part = whole.take(np.array([4, 2, 0])).take(np.array([2, 1]))
+    assert part.labels.tolist() == whole.labels[[0, 2]].tolist()
+    assert np.array_equal(part.pixels(np.array([1])), whole.pixels(np.array([2])))
 
 
 def test_fingerprints_tell_subsets_orders_pixels_labels_and_names_apart() -> None:

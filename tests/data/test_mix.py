@@ -33,9 +33,7 @@ def test_mixup_is_torchvisions(x: torch.Tensor, targets: torch.Tensor, share: fl
 
 
 @pytest.mark.parametrize("box", [(0, 8, 0, 12), (2, 5, 3, 11), (4, 4, 0, 12), (7, 8, 11, 12)])
-def test_cutmix_is_torchvisions(
-    x: torch.Tensor, targets: torch.Tensor, box: tuple[int, int, int, int]
-) -> None:
+def test_cutmix_is_torchvisions(x: torch.Tensor, targets: torch.Tensor, box: tuple[int, int, int, int]) -> None:
     reference = v2.CutMix(num_classes=CLASSES)
     labels = targets.argmax(1)
     top, bottom, left, right = box
@@ -72,12 +70,8 @@ def test_boxes_have_the_expected_area_and_lie_inside() -> None:
     assert (top_, left_) == (bottom_, right_)  # nothing to paste where an image keeps all of itself
 
 
-@pytest.mark.parametrize(
-    "mix", [Mix(), Mix(mixup=0.8), Mix(cutmix=1.0), Mix(mixup=0.2, cutmix=1.0, probability=0.5)]
-)
-def test_targets_stay_distributions_and_inputs_stay_untouched(
-    x: torch.Tensor, targets: torch.Tensor, mix: Mix
-) -> None:
+@pytest.mark.parametrize("mix", [Mix(), Mix(mixup=0.8), Mix(cutmix=1.0), Mix(mixup=0.2, cutmix=1.0, probability=0.5)])
+def test_targets_stay_distributions_and_inputs_stay_untouched(x: torch.Tensor, targets: torch.Tensor, mix: Mix) -> None:
     before = x.clone(), targets.clone()
     for step in range(20):
         mixed, soft = mix(x, targets, seed=0, epoch=0, step=step)

@@ -55,9 +55,7 @@ def test_flip_mirrors_those_it_is_told(shape: tuple[int, ...], kind: str) -> Non
     which = {"some": torch.arange(shape[0]) % 2 == 0, "none": torch.zeros(shape[0]).bool()}.get(
         kind, torch.ones(shape[0]).bool()
     )
-    expected = [
-        image[:, ::-1] if turned else image for image, turned in zip(pixels.numpy(), which, strict=True)
-    ]
+    expected = [image[:, ::-1] if turned else image for image, turned in zip(pixels.numpy(), which, strict=True)]
     np.testing.assert_array_equal(flip(pixels.clone(), which).numpy(), np.stack(expected))
 
 

@@ -123,9 +123,7 @@ class Augment:
                 hint="crop_mode=zero allows more.",
             )
         if self.policy != "none" and channels not in (1, 3):
-            raise RecipeError(
-                "augment.policy", found=f"images of {channels} channels", expected="grey (1) or RGB (3)"
-            )
+            raise RecipeError("augment.policy", found=f"images of {channels} channels", expected="grey (1) or RGB (3)")
 
     def plan(self, draws: Draws, *, height: int, width: int) -> Plan:
         """Draw what happens to each image, on the host; images are `height` times `width` pixels."""

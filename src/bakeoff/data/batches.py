@@ -13,7 +13,6 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from bakeoff.data.augment import Augment, Plan
@@ -79,28 +78,23 @@ class Batches:
                 found=f"{batch_size}",
                 expected=f"1 to {len(data)}, the number of training images",
             )
-        channels, height, width = data.images.shape[1:]
+        channels, height, width = data.shape
         augment.check(height=height, width=width, channels=channels)
-        self.batch_size, self.augment, self.mix, self.seed, self.device = (
-            batch_size,
-            augment,
-            mix,
-            seed,
-            device,
-        )
+        self.batch_size, self.seed, self.device = batch_size, seed, device
+        self.augment, self.mix = augment, mix
         self.steps_per_epoch = len(data) // batch_size
-        self._num_images, self._height, self._width = len(data), height, width
+        self._height, self._width, self._data = height, width, data
         self._normalise = Normalise(data.mean, data.std, height=height, width=width, device=device)
         self._labels = torch.from_numpy(np.array(data.labels)).to(device)
         self._one_hot = torch.eye(len(data.classes), device=device)
-        self._pixels = data.images.transpose(0, 2, 3, 1)
-        self._resident = fits(self._pixels.nbytes, device) if resident is None else resident
+        num_bytes = len(data) * channels * height * width
+        self._resident = fits(num_bytes, device) if resident is None else resident
         on_device = self._resident and device.type != "cpu"
-        self._pixels_on_device = copy_to(device, self._pixels) if on_device else None
+        self._pixels_on_device = copy_to(device, data) if on_device else None
 
     def epoch(self, epoch: int, *, first_step: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch, counted from 0, from a step on."""
-        order = permutation(self._num_images, seed=self.seed, epoch=epoch)
+        order = permutation(len(self._data), seed=self.seed, epoch=epoch)
         draws = Draws(seed=self.seed, epoch=epoch, index=order)
         plan = self.augment.plan(draws, height=self._height, width=self._width).to(self.device)
         order_on_device = order.to(self.device)
@@ -112,7 +106,7 @@ class Batches:
         def read(step: int) -> Tensor:
             if self._pixels_on_device is not None:
                 return self._pixels_on_device[order_on_device[rows(step)]]
-            pixels = gather(self._pixels, order.numpy()[rows(step)])
+            pixels = torch.from_numpy(self._data.pixels(order.numpy()[rows(step)]))
             return pixels.pin_memory() if self.device.type == "cuda" else pixels
 
         with closing(read_ahead(read, steps, num=0 if self._resident else AHEAD)) as pixels:
@@ -136,25 +130,21 @@ def plain(data: ImageSet, *, batch_size: int, device: torch.device) -> Iterator[
     Returns:
         Pairs of x float32 [b c h w], channels-last on the device, and the images' places int64 [b] on the host.
     """
-    height, width = data.images.shape[2:]
+    _, height, width = data.shape
     normalise = Normalise(data.mean, data.std, height=height, width=width, device=device)
-    pixels = data.images.transpose(0, 2, 3, 1)
     for first in range(0, len(data), batch_size):
         index = np.arange(first, min(first + batch_size, len(data)))
-        yield normalise(gather(pixels, index).to(device)), torch.from_numpy(index)
+        yield normalise(torch.from_numpy(data.pixels(index)).to(device)), torch.from_numpy(index)
 
 
-def gather(pixels: NDArray[np.uint8], index: NDArray[np.int64]) -> Tensor:
-    """Copy the images at `index` [b] of pixels [n h w c], which may be a read-only map: uint8 [b h w c]."""
-    return torch.from_numpy(np.ascontiguousarray(pixels[index]))
-
-
-def copy_to(device: torch.device, pixels: NDArray[np.uint8]) -> Tensor:
-    """Copy pixels [n h w c] to a device, piece by piece."""
-    result = torch.empty(pixels.shape, dtype=torch.uint8, device=device)
-    step = max(1, CHUNK_BYTES // max(1, pixels[:1].nbytes))
-    for first in range(0, len(pixels), step):
-        result[first : first + step] = torch.from_numpy(np.array(pixels[first : first + step], order="C"))
+def copy_to(device: torch.device, data: ImageSet) -> Tensor:
+    """Copy all pictures to a device, piece by piece: uint8 [n h w c]."""
+    channels, height, width = data.shape
+    result = torch.empty((len(data), height, width, channels), dtype=torch.uint8, device=device)
+    step = max(1, CHUNK_BYTES // (channels * height * width))
+    for first in range(0, len(data), step):
+        index = np.arange(first, min(first + step, len(data)))
+        result[index[0] : index[-1] + 1] = torch.from_numpy(data.pixels(index))
     return result
 
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -167,7 +167,7 @@ def _read(folder: Path) -> ImageSet:
         labels = _map(folder / "labels.bin", np.dtype("<i8"), body["files"]["labels.bin"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _DamageError(str(error)) from error
-    names = {field: tuple(value) for field, value in body["names"].items() if field != "fingerprint"}
+    names: dict[str, Any] = {field: tuple(value) for field, value in body["names"].items() if field != "fingerprint"}
     return ImageSet(
         images=cast(NDArray[np.uint8], images.transpose(0, 3, 1, 2)),
         labels=labels.astype(np.int64),

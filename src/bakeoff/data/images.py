@@ -19,7 +19,8 @@ class ImageSet:
     """uint8 pictures with labels.
 
     Args:
-        images: uint8 [n c h w], a view of [n h w c] memory, so that torch.from_numpy gives channels_last.
+        images: uint8 [m c h w], a view of [m h w c] memory, often a memory-map; of a part of a set, the whole set's.
+        rows: int64 [n], which of `images` belong to this set, in its order; None is all of them.
         labels: int64 [n], indices into `classes`.
         classes: a name a class.
         superclasses: a name a group of classes; empty where the source has no groups.
@@ -37,27 +38,41 @@ class ImageSet:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fingerprint: str
+    rows: Indices | None = None
 
     def __post_init__(self) -> None:
         assert self.images.dtype == np.uint8
         assert self.images.ndim == 4
         assert self.labels.dtype == np.int64
-        assert self.labels.shape == self.images.shape[:1]
+        assert self.labels.shape == (self.images.shape[:1] if self.rows is None else self.rows.shape)
         assert len(self.mean) == len(self.std) == self.images.shape[1]
         assert len(self.superclass_of) in (0, len(self.classes))
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, and height and width in pixels, of each picture."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    def pixels(self, index: NDArray[np.integer]) -> NDArray[np.uint8]:
+        """Return a copy of the pictures at `index` [b], uint8 [b h w c]."""
+        rows = index if self.rows is None else self.rows[index]
+        return np.ascontiguousarray(self.images.transpose(0, 2, 3, 1)[rows])
+
     def take(self, index: NDArray[np.integer]) -> "ImageSet":
-        """Return a copy of the pictures at `index` [m], in that order, with a fingerprint of their own."""
-        index = np.asarray(index, dtype=np.int64)
-        chosen = np.ascontiguousarray(self.images.transpose(0, 2, 3, 1)[index])
+        """Return the set of the pictures at `index` [m], in that order, with a fingerprint of its own.
+
+        No picture is copied: a part of a set larger than memory is still a memory-map.
+        """
+        chosen: Indices = np.asarray(index, dtype=np.int64)
         return replace(
             self,
-            images=chosen.transpose(0, 3, 1, 2),
-            labels=self.labels[index],
-            fingerprint=hashlib.sha256(self.fingerprint.encode() + index.tobytes()).hexdigest(),
+            rows=chosen if self.rows is None else self.rows[chosen],
+            labels=self.labels[chosen],
+            fingerprint=hashlib.sha256(self.fingerprint.encode() + chosen.tobytes()).hexdigest(),
         )
 
 

@@ -83,9 +83,7 @@ class Mix:
             if not 0.0 <= (chance := getattr(self, name)) <= 1.0:
                 raise RecipeError(f"mix.{name}", found=str(chance), expected="a probability in [0, 1]")
 
-    def __call__(
-        self, x: Tensor, targets: Tensor, *, seed: int, epoch: int, step: int
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, x: Tensor, targets: Tensor, *, seed: int, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         """Mix one batch; the images given are left as they are.
 
         Args:

@@ -36,9 +36,7 @@ def crop_by_window(pixels: Tensor, corner: Tensor, *, padding: int, mode: CropMo
     """Crop by copying rows out of the padded images, through numpy; on a CPU ten times as fast."""
     num, height, width, channels = pixels.shape
     p = padding
-    padded = (np.zeros if mode == "zero" else np.empty)(
-        (num, height + 2 * p, width + 2 * p, channels), np.uint8
-    )
+    padded = (np.zeros if mode == "zero" else np.empty)((num, height + 2 * p, width + 2 * p, channels), np.uint8)
     padded[:, p:-p, p:-p] = pixels.numpy()
     if mode == "reflect":
         items = padded.view(f"V{channels}")[..., 0]  # a pixel is one item: mirroring moves whole pixels
@@ -89,9 +87,7 @@ def blank(x: Tensor, box: Tensor) -> Tensor:
         box: int64 [b 4], top, bottom, left, right, inside the image; bottom and right are excluded.
     """
     if on_host(x):  # a slice an image is ten times as fast as a mask
-        for image, (top, bottom, left, right) in zip(
-            x.permute(0, 2, 3, 1).numpy(), box.tolist(), strict=True
-        ):
+        for image, (top, bottom, left, right) in zip(x.permute(0, 2, 3, 1).numpy(), box.tolist(), strict=True):
             image[top:bottom, left:right] = 0.0
         return x
     top, bottom, left, right = box[:, :, None].unbind(1)

@@ -89,15 +89,9 @@ def build(recipe: Recipe, images: ImageSet, *, plugin: str | None) -> nn.Module:
         return models.build(
             name,
             num_classes=len(images.classes),
-            in_channels=images.images.shape[1],
+            in_channels=images.shape[0],
             **recipe.model.options,
         )
-
-
-def image_shape(images: ImageSet) -> tuple[int, int, int]:
-    """Return channels, height and width, the last two in pixels."""
-    channels, height, width = images.images.shape[1:]
-    return channels, height, width
 
 
 def place(recipe: Recipe, *, training_macs: Callable[[], float] = lambda: 0.0) -> Device:
@@ -116,7 +110,7 @@ def place(recipe: Recipe, *, training_macs: Callable[[], float] = lambda: 0.0) -
 def assemble(recipe: Recipe, share: Share, *, plugin: str | None) -> Parts:
     """Turn the recipe into the parts of a run."""
     network = build(recipe, share.train, plugin=plugin)
-    shape = image_shape(share.train)
+    shape = share.train.shape
 
     def training_macs() -> float:
         # One forward pass and twice that backward.
@@ -155,7 +149,7 @@ def card(recipe: Recipe, images: ImageSet) -> dict[str, Any]:
         "model": recipe.model.name,
         "options": recipe.model.options,
         "num_classes": len(images.classes),
-        "image_shape": list(images.images.shape[1:]),
+        "image_shape": list(images.shape),
         "classes": list(images.classes),
         "mean": list(images.mean),
         "std": list(images.std),

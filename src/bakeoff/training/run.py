@@ -145,7 +145,7 @@ def rehearse(recipe: Recipe) -> dict[str, Any]:
     short = recipe.model_copy(update={"epochs": 1})
     with tempfile.TemporaryDirectory() as folder, listen() as stop:
         run = store.create(short, Path(folder) / "rehearsal")
-        trainer = _trainer(
+        trainer = new_trainer(
             short, run, small, assembly.assemble(short, small, plugin=short.model.name), stop=stop, tell=lambda _: None
         )
         trainer.begin()
@@ -165,7 +165,7 @@ def rehearse(recipe: Recipe) -> dict[str, Any]:
 def _work(recipe: Recipe, run: Run, share: Share, parts: Parts, *, found: Checkpoint | None, tell: Tell) -> None:
     """Train from a checkpoint, or from the first step, to the end."""
     with listen() as stop:
-        trainer = _trainer(recipe, run, share, parts, stop=stop, tell=tell)
+        trainer = new_trainer(recipe, run, share, parts, stop=stop, tell=tell)
         if found is None:
             trainer.begin()
         else:
@@ -175,7 +175,8 @@ def _work(recipe: Recipe, run: Run, share: Share, parts: Parts, *, found: Checkp
     _finish(recipe, run, share, trainer)
 
 
-def _trainer(recipe: Recipe, run: Run, share: Share, parts: Parts, *, stop: StopRequest, tell: Tell) -> Trainer:
+def new_trainer(recipe: Recipe, run: Run, share: Share, parts: Parts, *, stop: StopRequest, tell: Tell) -> Trainer:
+    """Return the trainer of a run, at its first step."""
     network = parts.model
     plan = Plan(
         epochs=recipe.epochs,
@@ -203,7 +204,7 @@ def _finish(recipe: Recipe, run: Run, share: Share, trainer: Trainer) -> None:
         weights.write(trainer.scored, run.weights("best"), card=trainer.plan.card)
     state, _ = weights.read(run.weights("best"), device=trainer.parts.device.kind)
     trainer.scored.load_state_dict(state)
-    shape = assembly.image_shape(share.train)
+    shape = share.train.shape
     price = cost.cost(trainer.network, shape)
     summary: dict[str, Any] = {
         "model": recipe.model.name,

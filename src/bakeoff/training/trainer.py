@@ -103,7 +103,7 @@ class Trainer:
             Interrupted: a signal asked to stop; the state is saved.
         """
         while self.position.epoch < self.plan.epochs:
-            self._train_epoch()
+            self.train_epoch()
             self.position.epoch += 1
             self._evaluate_and_log()
             self._save()
@@ -153,7 +153,8 @@ class Trainer:
         # state is part of a checkpoint.
         torch.manual_seed(self.plan.random_key(self.position.epoch))
 
-    def _train_epoch(self) -> None:
+    def train_epoch(self) -> None:
+        """Train from where the run stands to the end of its epoch."""
         if self.position.step_in_epoch == 0:
             self._seed_epoch()
         started, first = time.perf_counter(), self.position.step
