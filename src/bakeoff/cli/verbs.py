@@ -4,7 +4,7 @@ Rooms are imported inside the verbs: `--help` and `list` answer without loading 
 """
 
 import fnmatch
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -122,7 +122,8 @@ def evaluate(
     names, settings = words.split(arguments)
     run = store.find(words.one(names, "run", "bakeoff eval logs/resnet_20/first"), root=root)
     plugin = _only(settings, "model").get("model")
-    _present(training.read_test(run, plugin=plugin, command=command_line()), as_json=as_json)
+    record = training.read_test(run, plugin=plugin, command=command_line())
+    _draw_and_present(record, as_json=as_json)
 
 
 @app.command(name="list")
@@ -170,7 +171,8 @@ def show(
     name = words.one(names, "model, recipe or run", "bakeoff show resnet_20")
     is_card = name in library.recipe_cards() or name.endswith((".yaml", ".yml"))
     if not is_card and not catalogue.is_known(name) and ":" not in name:
-        _present(store.find(name, root=root).record(), as_json=as_json)
+        record = store.find(name, root=root).record()
+        _present(record, sorted(record.folder.glob("**/*.png")), as_json=as_json)
         return
     resolved = resolve("resnet_20", overrides=settings, recipe=name) if is_card else resolve(name, overrides=settings)
     if as_json:
@@ -191,13 +193,17 @@ def _conclude(record: "Record", *, test: bool, plugin: str | None, as_json: bool
         from bakeoff.training.provenance import command_line
 
         record = training.read_test(Run(record.folder), plugin=plugin, command=command_line())
-    _present(record, as_json=as_json)
+    _draw_and_present(record, as_json=as_json)
 
 
-def _present(record: "Record", *, as_json: bool) -> None:
+def _draw_and_present(record: "Record", *, as_json: bool) -> None:
     from bakeoff.reports import pictures
 
-    drawn = pictures.draw(record)
+    _present(record, pictures.draw(record), as_json=as_json)
+
+
+def _present(record: "Record", drawn: Sequence[Path], *, as_json: bool) -> None:
+    """Print the answer, where things are, and what to type next."""
     if as_json:
         screen.print_json(
             {
@@ -211,17 +217,20 @@ def _present(record: "Record", *, as_json: bool) -> None:
         )
         return
     screen.print_record(record, pictures=drawn)
-    following = {
-        "finished": f"bakeoff resume {record.folder} epochs={record.recipe.epochs * 2}   (train longer)",
+    screen.console().print(f"  next     {_next(record)}")
+
+
+def _next(record: "Record") -> str:
+    """Return what a person would most likely type next."""
+    recipe = record.recipe
+    if record.status == "finished" and recipe.data.name == "digits":
+        return f"bakeoff train {recipe.model.name} epochs=15   (the same network on CIFAR-100)"
+    return {
+        "finished": f"bakeoff resume {record.folder} epochs={recipe.epochs * 2}   (train longer)",
         "interrupted": f"bakeoff resume {record.folder}",
         "running": f"bakeoff show {record.folder}   (again, later)",
-        "diverged": f"bakeoff train {record.recipe.model.name} lr={_lower(record)}   (a lower learning rate)",
-    }
-    screen.console().print(f"  next     {following[record.status]}")
-
-
-def _lower(record: "Record") -> float:
-    return float(record.recipe.optimizer.lr) / 3
+        "diverged": f"bakeoff train {recipe.model.name} lr={recipe.optimizer.lr / 3:.2g}   (a lower learning rate)",
+    }[record.status]
 
 
 def _only(settings: list[str], *allowed: str) -> dict[str, Any]:
