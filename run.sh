@@ -4,15 +4,16 @@
 #   bash run.sh MODEL [epochs [batch [lr [run_name]]]]   MODEL on CIFAR-100
 set -euo pipefail
 
+if [ $# -gt 5 ] || [ "${1-x}" = "" ] || [ "${1#-}" != "${1-}" ]; then
+  echo "usage: bash run.sh [MODEL [epochs [batch [lr [run_name]]]]]     (bakeoff train --help for more)" >&2
+  exit 2
+fi
+
 # shellcheck source=setup.sh
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" ""
 
 if [ $# -eq 0 ]; then
   exec bakeoff train resnet_20 --recipe digits
-fi
-if [ "${1#-}" != "$1" ] || [ $# -gt 5 ]; then
-  echo "usage: bash run.sh [MODEL [epochs [batch [lr [run_name]]]]]     (bakeoff train --help for more)" >&2
-  exit 2
 fi
 arguments=("$1")
 [ -n "${2:-}" ] && arguments+=("epochs=$2")

@@ -13,8 +13,11 @@
 The number is the exit code of the command line.
 """
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+_DIGITS = re.compile(r"[0-9]+")
 
 
 class BakeoffError(Exception):
@@ -86,8 +89,16 @@ class Interrupted(BakeoffError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "Did you mean 'x'?" for the known name closest to `name`, or an empty string."""
-    matches = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    matches = get_close_matches(name, list(known), n=5, cutoff=0.5)
+    # Of names that differ in a number only, the nearest number is meant: resnet_21 is nearer to 20 than to 110.
+    alike = [match for match in matches if _DIGITS.sub("", match) == _DIGITS.sub("", name)]
+    if _DIGITS.search(name) and alike:
+        matches = sorted(alike, key=lambda match: abs(_number(match) - _number(name)))
     return f"Did you mean '{matches[0]}'?" if matches else ""
+
+
+def _number(name: str) -> int:
+    return int("".join(_DIGITS.findall(name)) or 0)
 
 
 def refuse_unknown(where: str, given: Iterable[str], known: Iterable[str]) -> None:

@@ -1,8 +1,10 @@
 """Kill runs with SIGKILL at random points, resume them, and compare every byte with an undisturbed run.
 
     python -m tests.training.kills --points 200 --seed 1     the long proof
-    python -m tests.training.kills --controls 20             resumes with a part left out: all must differ
+    python -m tests.training.kills --controls 21             resumes with a part left out: all must differ
     python -m tests.training.kills --every-operation         each file operation of a save interrupted once
+
+A third of the runs are killed again when resumed.
 
 The parent imports torch once and forks: a child is a real process that a real signal kills. Each point
 comes from a printed seed. The last line is JSON; the exit code is 0 only if all came out as they must.
@@ -10,6 +12,7 @@ comes from a printed seed. The last line is JSON; the exit code is 0 only if all
 
 import argparse
 import importlib
+import itertools
 import json
 import os
 import random
@@ -57,13 +60,18 @@ CASES: dict[str, tuple[str, ...]] = {
     "paper protocol, smoothing": ("protocol=paper", "label_smoothing=0.1", "augment.cutout=3"),
     "saves at epoch ends": ("checkpoint_steps=null", "ema_decay=0.9", "mixup=0.2", "eval_every=2"),
 }
-PHASES = ("data", "forward", "optimizer", "during save", "after save")
+PHASES = ("data", "forward", "optimizer", "during save", "during write", "after save")
 TIMES = ("seconds", "images_per_s", "training_seconds", "run")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Point:
-    """Where a process dies: in `phase` of optimizer step `step`, or at the `operation`-th file operation of a save."""
+    """Where a process dies: in `phase` of optimizer step `step`, or in the first save at that step or later.
+
+    Args:
+        operation: before which operation on files of that save (`during save`), or before which piece of the
+            state's bytes (`during write`); counted from 0, and beyond the last one is just after the save.
+    """
 
     step: int
     phase: str
@@ -100,8 +108,7 @@ def die() -> None:
 
 
 def arm(point: Point) -> None:
-    """Patch this process so that it dies at the point; a save is counted as that of the point's step or later."""
-    steps = iter(range(10**9))
+    """Patch this process so that it dies at the point."""
     position = {"step": 0}
     real_epoch, real_gradients, real_save = Batches.epoch, loop._gradients, checkpoint.save
 
@@ -119,33 +126,65 @@ def arm(point: Point) -> None:
         return total
 
     def save(*arguments: Any, step: int, **others: Any) -> None:
-        due = step >= point.step
-        if point.phase == "during save" and due:
-            count_operations(lambda: die() if next(steps) == point.operation else None)
+        due = step >= point.step and point.phase in (*WATCHED, "after save")
+        if due and point.phase in WATCHED:
+            numbers = itertools.count()
+            WATCHED[point.phase](lambda: die() if next(numbers) == point.operation else None)
         real_save(*arguments, step=step, **others)
-        if due and point.phase in ("during save", "after save"):
+        if due:
             die()
 
     Batches.epoch = epoch  # type: ignore[method-assign]
     loop._gradients = gradients
     checkpoint.save = trainer.checkpoint.save = save
     if point.phase == "optimizer":
-        handle = register_optimizer_step_post_hook(lambda *_: die() if position["step"] == point.step else None)
-        assert handle is not None
+        register_optimizer_step_post_hook(lambda *_: die() if position["step"] == point.step else None)
 
 
-def count_operations(on_operation: Callable[[], object]) -> None:
-    """Call back before every operation on files that this process makes from now on."""
-    events = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "os.truncate"}
-    sys.addaudithook(lambda event, _: on_operation() if event in events else None)  # type: ignore[func-returns-value]
-    for name in ("fsync", "write"):
-        real = getattr(os, name)
+def on_each_operation(call: Callable[[], object]) -> None:
+    """Call back before every operation on files, but for plain writes, that this process makes from now on."""
+    events = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate"}
+    sys.addaudithook(lambda event, _: call() if event in events else None)  # type: ignore[func-returns-value]
+    real = os.fsync
 
-        def counted(*arguments: Any, real: Any = real) -> Any:
-            on_operation()
-            return real(*arguments)
+    def fsync(descriptor: int) -> None:
+        call()
+        real(descriptor)
 
-        setattr(os, name, counted)
+    os.fsync = fsync  # type: ignore[assignment]
+
+
+def on_each_write(call: Callable[[], object]) -> None:
+    """Call back before every piece of a state that this process writes from now on; what was written is on the disk."""
+    real = checkpoint._HashingFile.write
+
+    def write(self: Any, data: bytes) -> int:
+        self.flush()
+        call()
+        return real(self, data)
+
+    checkpoint._HashingFile.write = write  # type: ignore[method-assign]
+
+
+WATCHED: dict[str, Callable[[Callable[[], object]], None]] = {
+    "during save": on_each_operation,
+    "during write": on_each_write,
+}
+
+
+def count_in_last_save(recipe: Recipe, run: Run, phase: str, answer: Path) -> None:
+    """Train a run and write how many times its last save, which also discards an old one, could be killed."""
+    counts: list[int] = []
+    real_save = checkpoint.save
+    WATCHED[phase](lambda: counts.append(counts.pop() + 1) if counts else None)
+
+    def save(*arguments: Any, **others: Any) -> None:
+        counts.append(0)
+        real_save(*arguments, **others)
+        answer.write_text(str(counts.pop()))
+
+    checkpoint.save = trainer.checkpoint.save = save
+    training.start(recipe, run.folder)
 
 
 def outcome_of(run: Run) -> dict[str, Any]:
@@ -154,14 +193,16 @@ def outcome_of(run: Run) -> dict[str, Any]:
     rows = [{key: value for key, value in row.items() if key not in TIMES} for row in run.metrics.rows()]
     newest = checkpoint.newest(run.checkpoints, device=torch.device("cpu"))
     assert newest is not None
-    files = [run.weights("best"), run.weights("last"), run.split_path, run.predictions("val")]
+    weights = [run.weights("best"), run.weights("last")]
+    others = [run.split_path, run.predictions("val")]
     state = {key: value for key, value in newest.state.items() if key != "seconds"}
     return {
         "summary": summary,
         "rows": rows,
         "step": newest.step,
         "state": state,
-        "files": [path.read_bytes() if path.exists() else None for path in files],
+        "weights": [path.read_bytes() for path in weights],
+        "files": [path.read_bytes() if path.exists() else None for path in others],
     }
 
 
@@ -185,7 +226,9 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.log = folder / "log"
         self.references: dict[str, dict[str, Any]] = {}
+        self.counts: dict[tuple[str, str], int] = {}
         self.count = 0
 
     def new_run(self, case: str) -> tuple[Recipe, Run]:
@@ -196,30 +239,38 @@ class Bench:
     def reference(self, case: str) -> dict[str, Any]:
         if case not in self.references:
             recipe, run = self.new_run(case)
-            code = in_child(lambda: training.start(recipe, run.folder), log=self.folder / "log")
-            assert code == 0, (self.folder / "log").read_text()
+            code = in_child(lambda: training.start(recipe, run.folder), log=self.log)
+            assert code == 0, self.log.read_text()
             self.references[case] = outcome_of(run)
         return self.references[case]
 
-    def kill_and_resume(self, case: str, point: Point, *, meanwhile: Callable[[], None] = lambda: None) -> list[str]:
-        """Return what differs from the undisturbed run, or why there is nothing to compare."""
+    def operations(self, case: str, phase: str) -> int:
+        """Return how many places to die a save of this case has: counted, not assumed."""
+        if (case, phase) not in self.counts:
+            recipe, run = self.new_run(case)
+            answer = self.folder / "count"
+            code = in_child(lambda: count_in_last_save(recipe, run, phase, answer), log=self.log)
+            assert code == 0, self.log.read_text()
+            self.counts[case, phase] = int(answer.read_text())
+        return self.counts[case, phase]
+
+    def kill_and_resume(self, case: str, *points: Point, left_out: str = "") -> list[str]:
+        """Kill a run at each point in turn, let it end, and return what differs from the undisturbed run."""
         reference, (recipe, run) = self.reference(case), self.new_run(case)
 
-        def disturbed() -> None:
-            arm(point)
-            training.start(recipe, run.folder)
+        def go_on() -> None:
+            if left_out:
+                forget(left_out)
+            training.resume(run, plugin=tiny.NAME) if run.folder.exists() else training.start(recipe, run.folder)
 
-        code = in_child(disturbed, log=self.folder / "log")
-        if code != -signal.SIGKILL:
-            return [f"not killed: exit {code}: {(self.folder / 'log').read_text()[-300:]}"]
-
-        def resumed() -> None:
-            meanwhile()
-            training.resume(run, plugin=tiny.NAME)
-
-        code = in_child(resumed, log=self.folder / "log")
+        for i, point in enumerate(points):
+            code = in_child(lambda point=point: (arm(point), go_on()), log=self.log)  # type: ignore[misc]
+            passed = i > 0 and code == 0  # a later point can lie behind the checkpoint of the one before
+            if code != -signal.SIGKILL and not passed:
+                return [f"not killed: exit {code}: {self.log.read_text()[-300:]}"]
+        code = in_child(go_on, log=self.log)
         if code != 0:
-            return [f"resume: exit {code}: {(self.folder / 'log').read_text()[-300:]}"]
+            return [f"resume: exit {code}: {self.log.read_text()[-300:]}"]
         return differences(reference, outcome_of(run))
 
 
@@ -229,10 +280,14 @@ def total_steps(case: str) -> int:
     return recipe.epochs * (images // recipe.batch_size)
 
 
-def random_point(rng: random.Random, case: str) -> Point:
-    phase = rng.choice(PHASES)
-    last = total_steps(case) - 1
-    return Point(step=rng.randint(0, last), phase=phase, operation=rng.randint(0, 16))
+def random_points(rng: random.Random, case: str, bench: Bench) -> list[Point]:
+    """Draw one point, or a third of the time two, the second in the resumed run."""
+    points: list[Point] = []
+    for _ in range(rng.choice((1, 1, 2))):
+        first, phase = points[-1].step if points else 0, rng.choice(PHASES)
+        operation = rng.randint(0, bench.operations(case, phase)) if phase in WATCHED else 0
+        points.append(Point(step=rng.randint(first, total_steps(case) - 1), phase=phase, operation=operation))
+    return points
 
 
 def prove(bench: Bench, points: int, seed: int) -> int:
@@ -241,16 +296,16 @@ def prove(bench: Bench, points: int, seed: int) -> int:
     for i in range(points):
         rng = random.Random(f"{seed}/{i}")
         case = list(CASES)[i % len(CASES)]
-        point = random_point(rng, case)
-        wrong = bench.kill_and_resume(case, point)
+        drawn = random_points(rng, case, bench)
+        wrong = bench.kill_and_resume(case, *drawn)
         good += not wrong
-        place = f"step {point.step:2d}, {point.phase}" + (f" {point.operation}" if "during" in point.phase else "")
-        print(f"{i:4d}  {case:32s} {place:24s} {'equal' if not wrong else f'DIFFERS: {wrong}'}", flush=True)
+        place = ", then ".join(f"step {p.step}, {p.phase}" + f" {p.operation}" * (p.phase in WATCHED) for p in drawn)
+        print(f"{i:4d}  {case:32s} {place:52s} {'equal' if not wrong else f'DIFFERS: {wrong}'}", flush=True)
     return good
 
 
 def controls(bench: Bench, points: int, seed: int) -> int:
-    """Resume with one part of the state left out; return how many differ, as all of them must."""
+    """Resume with one part of the state left out; return how often the weights differ, as they must always."""
     differing = 0
     for i in range(points):
         rng = random.Random(f"{seed}/control/{i}")
@@ -258,18 +313,19 @@ def controls(bench: Bench, points: int, seed: int) -> int:
         case = "adamw, ema, cosine"
         # The newest checkpoint before these steps lies inside an epoch, where the random state matters.
         point = Point(step=rng.choice([4, 5, 7, 12, 13, 14, 20, 21, 22]), phase="forward")
-        wrong = bench.kill_and_resume(case, point, meanwhile=lambda part=left_out: forget(part))  # type: ignore[misc]
-        real = bool(wrong) and not any("exit" in text for text in wrong)
+        wrong = bench.kill_and_resume(case, point, left_out=left_out)
+        real = {"weights", "rows"} <= set(wrong)
         differing += real
-        print(
-            f"{i:4d}  without {left_out:14s} step {point.step:2d}  {'differs' if real else f'EQUAL {wrong}'}",
-            flush=True,
-        )
+        print(f"{i:4d}  without {left_out:14s} step {point.step:2d}  {'differs' if real else 'EQUAL'}: {wrong}", flush=True)
     return differing
 
 
 def forget(part: str) -> None:
-    """Patch this process so that its resume leaves one part out."""
+    """Patch this process so that its resume leaves one part out.
+
+    Each part shows: dropout draws from the random state, AdamW's moments are half of its step, and the
+    rest of an epoch is made of other pictures than its start.
+    """
     if part == "random state":
         mock.patch("torch.set_rng_state", return_value=None).start()
     elif part == "optimizer":
@@ -286,19 +342,15 @@ def forget(part: str) -> None:
 
 
 def every_operation(bench: Bench) -> tuple[int, int]:
-    """Interrupt each file operation of one save once; return how many there were and how many came out equal."""
-    case, good, operation = "adamw, ema, cosine", 0, 0
-    while True:
-        # Step 9 is the fourth save: by then there are old checkpoints to discard as well.
+    """Interrupt a save before each of its operations on files, and just after it; return how many, how many equal."""
+    case, good = "adamw, ema, cosine", 0
+    count = bench.operations(case, "during save") + 1
+    for operation in range(count):
+        # Step 9 is the fifth save: by then there are old checkpoints to discard as well.
         wrong = bench.kill_and_resume(case, Point(step=9, phase="during save", operation=operation))
         good += not wrong
         print(f"{operation:4d}  operation of the save  {'equal' if not wrong else f'DIFFERS: {wrong}'}", flush=True)
-        operation += 1
-        if operation > OPERATIONS_OF_A_SAVE:
-            return operation, good
-
-
-OPERATIONS_OF_A_SAVE = 24  # a save makes fewer: the last of them die just after it, which must be harmless too
+    return count, good
 
 
 def main() -> int:

@@ -1,8 +1,12 @@
-"""A network of seconds for tests: it has all that makes a resume hard, dropout and batch norm included."""
+"""Networks of seconds for tests. The first has all that makes a resume hard, dropout and batch norm included."""
 
-from torch import nn
+import math
+
+from torch import Tensor, nn
 
 NAME = "tests.training.tiny:network"
+PLAIN = "tests.training.tiny:plain"
+POISONED = "tests.training.tiny:poisoned"
 
 
 def network(*, num_classes: int, in_channels: int, width: int = 8) -> nn.Module:
@@ -15,3 +19,33 @@ def network(*, num_classes: int, in_channels: int, width: int = 8) -> nn.Module:
         nn.Flatten(),
         nn.Linear(width * 4 * 4, num_classes),
     )
+
+
+def plain(*, num_classes: int, in_channels: int, width: int = 8) -> nn.Module:
+    """Build a network whose answer to a picture does not depend on the others of its batch, nor on chance."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, width, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(width * 4 * 4, num_classes),
+    )
+
+
+def poisoned(*, num_classes: int, in_channels: int, at: int, gradient: bool = False) -> nn.Module:
+    """Build the tiny network; in training its `at`-th answer (or only the gradient of it) is not a number."""
+    return nn.Sequential(network(num_classes=num_classes, in_channels=in_channels), _Poison(at, gradient=gradient))
+
+
+class _Poison(nn.Module):
+    def __init__(self, at: int, *, gradient: bool) -> None:
+        super().__init__()
+        self.at, self.gradient, self.count = at, gradient, 0
+
+    def forward(self, logits: Tensor) -> Tensor:
+        self.count += self.training
+        if not self.training or self.count != self.at:
+            return logits
+        if self.gradient:
+            logits.register_hook(lambda gradient: gradient * math.nan)
+            return logits
+        return logits * math.nan

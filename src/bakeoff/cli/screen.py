@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 
 WIDTH, NO_LIMIT = 100, 10_000  # columns
 
+# How a field looks in a table: its heading, and its value as text. Files keep fractions and full precision.
+LOOKS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "params_m": ("params (M)", "{:.3f}".format),
+    "macs_g": ("MACs (G)", "{:.3f}".format),
+    "val_top1": ("val top-1 (%)", lambda value: f"{100 * value:.2f}"),
+    "test_top1": ("test top-1 (%)", lambda value: f"{100 * value:.2f}"),
+    "paper": ("paper", lambda value: value.partition(",")[0]),
+}
+FOR_MACHINES = ("file", "folder")
+
 
 def console(*, stderr: bool = False) -> Console:
     """Return a console of at most 100 columns; where it is no terminal nothing is wrapped or cut."""
@@ -84,13 +94,16 @@ def print_json(content: object) -> None:
     sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[str]) -> None:
-    """Print a table: headings with units, numbers to the right."""
+def print_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print a table: headings with units, numbers to the right; what only a machine needs is left to --json."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, justify="right" if column in numeric else "left", overflow="fold")
+    columns = [key for key in rows[0] if key not in FOR_MACHINES]
+    for key in columns:
+        heading, _ = LOOKS.get(key, (key, str))
+        number = any(isinstance(row[key], int | float) for row in rows)
+        table.add_column(heading, justify="right" if number else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*("" if row[key] is None else LOOKS.get(key, (key, str))[1](row[key]) for key in columns))
     console().print(table)
 
 

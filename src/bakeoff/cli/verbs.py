@@ -4,6 +4,8 @@ Rooms are imported inside the verbs: `--help` and `list` answer without loading 
 """
 
 import fnmatch
+import logging
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +20,8 @@ from bakeoff.errors import RecipeError, nearest
 if TYPE_CHECKING:
     from bakeoff.record import Record
 
+_log = logging.getLogger(__name__)
+
 app = typer.Typer(
     name="bakeoff",
     help="Train small-image classifiers from scratch, compare them fairly, and say how sure the answer is.",
@@ -31,6 +35,7 @@ app = typer.Typer(
 OPEN = {"ignore_unknown_options": True}
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout; the log goes to stderr.")]
+Recipe = Annotated[str | None, typer.Option(help="A shipped recipe card, or a YAML file.")]
 Root = Annotated[Path, typer.Option("--root", help="The folder of all runs.", show_default=True)]
 LOGS = Path("logs")
 
@@ -51,7 +56,7 @@ def _main(
 @app.command(context_settings=OPEN)
 def train(
     arguments: Annotated[list[str], typer.Argument(metavar="MODEL [KEY=VALUE]...", help="A model, and settings.")],
-    recipe: Annotated[str | None, typer.Option(help="A shipped recipe card, or a YAML file.")] = None,
+    recipe: Recipe = None,
     name: Annotated[str | None, typer.Option(help="The run's name; default: time and digest.")] = None,
     root: Root = LOGS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="One batch of train, validation and save.")] = False,
@@ -69,6 +74,9 @@ def train(
     names, settings = words.split(arguments)
     model = words.one(names, "model", "bakeoff train resnet_20 epochs=15")
     resolved = resolve(model, overrides=settings, recipe=recipe, plugins=True)
+    _allow_plugin(model)
+    if recipe is None and resolved.data.name in library.recipe_cards():
+        _log.warning("There is a recipe for %s: --recipe %s.", resolved.data.name, resolved.data.name)
     if dry_run:
         from bakeoff.training import run as training
 
@@ -97,6 +105,7 @@ def resume(
     names, settings = words.split(arguments)
     run = store.find(words.one(names, "run", "bakeoff resume logs/resnet_20/first"), root=root)
     given = _only(settings, "epochs", "model")
+    _allow_plugin(given.get("model", ""))
     with screen.progress(run.folder.name) as tell:
         from bakeoff.training import run as training
         from bakeoff.training.provenance import command_line
@@ -122,6 +131,7 @@ def evaluate(
     names, settings = words.split(arguments)
     run = store.find(words.one(names, "run", "bakeoff eval logs/resnet_20/first"), root=root)
     plugin = _only(settings, "model").get("model")
+    _allow_plugin(plugin or "")
     record = training.read_test(run, plugin=plugin, command=command_line())
     _draw_and_present(record, as_json=as_json)
 
@@ -149,10 +159,7 @@ def list_things(
     elif not rows:
         screen.console().print(f"No {what} like '{pattern}'.")
     else:
-        columns = list(rows[0])
-        numeric = [c for c in columns if any(isinstance(row[c], int | float) for row in rows)]
-        cells = [[_cell(row[c]) for c in columns] for row in rows]
-        screen.print_table(f"{len(rows)} {what}", columns, cells, numeric=numeric)
+        screen.print_rows(f"{what}: {len(rows)}", rows)
 
 
 @app.command(context_settings=OPEN)
@@ -160,10 +167,14 @@ def show(
     arguments: Annotated[
         list[str], typer.Argument(metavar="MODEL|RECIPE|RUN [KEY=VALUE]...", help="What to show, and settings.")
     ],
+    recipe: Recipe = None,
     root: Root = LOGS,
     as_json: Json = False,
 ) -> None:
-    """Show a run's summary, or the resolved recipe of a model or card with every default written out."""
+    """Show a run's summary, or the resolved recipe of a model or card with every default written out.
+
+    A card is shown as it is for resnet_20; `bakeoff show MODEL --recipe CARD` shows it for another.
+    """
     from bakeoff.recipe import resolve
     from bakeoff.results import store
 
@@ -174,7 +185,8 @@ def show(
         record = store.find(name, root=root).record()
         _present(record, sorted(record.folder.glob("**/*.png")), as_json=as_json)
         return
-    resolved = resolve("resnet_20", overrides=settings, recipe=name) if is_card else resolve(name, overrides=settings)
+    model, card = ("resnet_20", name) if is_card else (name, recipe)
+    resolved = resolve(model, overrides=settings, recipe=card)
     if as_json:
         screen.print_json({"digest": resolved.digest, "recipe": resolved.model_dump(mode="json")})
         return
@@ -223,19 +235,26 @@ def _present(record: "Record", drawn: Sequence[Path], *, as_json: bool) -> None:
 def _next(record: "Record") -> str:
     """Return what a person would most likely type next."""
     recipe = record.recipe
-    if record.status == "finished" and recipe.data.name == "digits":
+    if record.status == "finished" and recipe.data.name == "digits" and recipe.model.name in catalogue.MODELS:
         return f"bakeoff train {recipe.model.name} epochs=15   (the same network on CIFAR-100)"
+    again = f"bakeoff train {recipe.model.name} --recipe {record.folder}/recipe.yaml seed={recipe.seed + 1}"
     return {
-        "finished": f"bakeoff resume {record.folder} epochs={recipe.epochs * 2}   (train longer)",
+        "finished": f"{again}   (a second seed: how sure is it?)",
         "interrupted": f"bakeoff resume {record.folder}",
         "running": f"bakeoff show {record.folder}   (again, later)",
         "diverged": f"bakeoff train {recipe.model.name} lr={recipe.optimizer.lr / 3:.2g}   (a lower learning rate)",
     }[record.status]
 
 
+def _allow_plugin(model: str) -> None:
+    """Let `package.module:function`, typed by a person, be found in the folder where it was typed."""
+    if ":" in model:
+        sys.path.insert(0, "")
+
+
 def _only(settings: list[str], *allowed: str) -> dict[str, Any]:
     """Read the few settings that an existing run may be given; the rest of its recipe is fixed."""
-    from bakeoff.recipe import Recipe, overlay
+    from bakeoff import recipe as recipes
     from bakeoff.recipe.resolve import parse
 
     given: dict[str, Any] = {}
@@ -245,7 +264,7 @@ def _only(settings: list[str], *allowed: str) -> dict[str, Any]:
             expected = f"nothing but {', '.join(f'{name}=...' for name in allowed)}"
             hint = "A run keeps its recipe; train anew for another."
             raise RecipeError("command line", found=f"'{text}'", expected=expected, hint=hint)
-        checked = overlay(Recipe(), parse(text), where="command line")
+        checked = recipes.overlay(recipes.Recipe(), parse(text), where="command line")
         given[key] = value if key == "model" else getattr(checked, key)
     return given
 
@@ -258,11 +277,11 @@ def _models_row(name: str) -> dict[str, Any]:
     model = catalogue.MODELS[name]
     return {
         "name": model.name,
-        "params (M)": round(model.params / 1e6, 3),
-        "MACs (G)": round(model.macs / 1e9, 4),
+        "params_m": model.params / 1e6,
+        "macs_g": model.macs / 1e9,
         "recipe": model.family,
+        "year": model.year,
         "paper": model.paper,
-        "year": str(model.year),
     }
 
 
@@ -281,30 +300,24 @@ def _runs(root: Path) -> list[dict[str, Any]]:
     records, unreadable = store.records(root)
     for error in unreadable:
         screen.show_error(error, as_json=False)
-    rows = []
-    for record in records:
-        val, test = (record.summary.get(part, {}).get("top1") for part in ("val", "test"))
-        rows.append(
-            {
-                "name": record.name,
-                "model": record.recipe.model.name,
-                "data": record.recipe.data.name,
-                "status": record.status,
-                "epochs": len(record.rows),
-                "val top-1 (%)": None if val is None else round(100 * val, 2),
-                "test top-1 (%)": None if test is None else round(100 * test, 2),
-                "protocol": record.recipe.protocol,
-            }
-        )
-    return rows
-
-
-def _cell(value: object) -> str:
-    return "" if value is None else str(value)
+    return [
+        {
+            "name": record.name,
+            "model": record.recipe.model.name,
+            "data": record.recipe.data.name,
+            "protocol": record.recipe.protocol,
+            "status": record.status,
+            "epochs": len(record.rows),
+            "val_top1": record.summary.get("val", {}).get("top1"),
+            "test_top1": record.summary.get("test", {}).get("top1"),
+            "folder": str(record.folder),
+        }
+        for record in records
+    ]
 
 
 def _print_fields(title: str, fields: dict[str, Any]) -> None:
     out = screen.console()
     out.print(title, style="bold", markup=False)
     for key, value in fields.items():
-        out.print(f"  {key:<14} {_cell(value)}", markup=False)
+        out.print(f"  {key:<14} {value}", markup=False)

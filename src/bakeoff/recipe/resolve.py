@@ -55,7 +55,7 @@ def resolve(model: str, *, overrides: Sequence[str] = (), recipe: str | None = N
     for where, layer in layers:
         complete = overlay(complete, layer, where=where)
     _model_name(complete.model.name, plugins=plugins and complete.model.name == name)
-    return complete
+    return complete.model_copy(update={"extended_from": []})  # a new run extends none, even by another's recipe
 
 
 def load(path: Path) -> Recipe:

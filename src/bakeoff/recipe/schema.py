@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
 from omegaconf import OmegaConf
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 FractionBelowOne = Annotated[float, Field(ge=0, lt=1)]
@@ -78,13 +78,14 @@ class Sgd(Optimizer):
     lr: Positive = 0.1
     weight_decay: NonNegative = 5e-4
     momentum: FractionBelowOne = 0.9
-    nesterov: bool = True
+    nesterov: bool = Field(default=True, validate_default=True)
 
-    @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> Self:
-        if self.nesterov and self.momentum == 0:
-            raise ValueError("momentum > 0 with nesterov=true; or set optimizer.nesterov=false")
-        return self
+    @field_validator("nesterov")
+    @classmethod
+    def _nesterov_needs_momentum(cls, nesterov: bool, others: ValidationInfo) -> bool:
+        if nesterov and others.data.get("momentum") == 0:
+            raise ValueError("false where momentum is 0; or a momentum such as 0.9")
+        return nesterov
 
 
 class Adam(Optimizer):
@@ -199,6 +200,7 @@ class Recipe(Section):
     schedule: Annotated[Constant | MultiStep | Cosine | OneCycle | Polynomial, Field(discriminator="name")] = Cosine()
     objective: Classify = Classify()
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 200
+    extended_from: list[Count] = []  # earlier lengths of an extended run, which is no run of this length from the start
     batch_size: Count = 128
     accumulate: Count = 1
     clip_norm: Positive | None = None
@@ -216,11 +218,13 @@ class Recipe(Section):
 
     NAMED: ClassVar[tuple[str, ...]] = ("model", "data", "optimizer", "schedule", "objective")
 
-    @model_validator(mode="after")
-    def _accumulate_divides_batch(self) -> Self:
-        if self.batch_size % self.accumulate:
-            raise ValueError(f"a batch_size that accumulate={self.accumulate} divides, not {self.batch_size}")
-        return self
+    @field_validator("accumulate")
+    @classmethod
+    def _accumulate_divides_batch(cls, accumulate: int, others: ValidationInfo) -> int:
+        batch_size = others.data.get("batch_size", accumulate)
+        if batch_size % accumulate:
+            raise ValueError(f"a number that divides batch_size={batch_size}")
+        return accumulate
 
     @property
     def digest(self) -> str:

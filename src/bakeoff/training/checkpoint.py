@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, BinaryIO
 
 import torch
@@ -106,7 +107,7 @@ def newest(folder: Path, *, device: torch.device) -> Checkpoint | None:
         path = folder / f"step-{step}"
         try:
             return _read(path, step=step, device=device)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, LookupError, TypeError) as error:  # the last two: JSON of another shape
             aside = path.with_name(f"{path.name}.corrupt")
             _log.warning("Checkpoint %s is damaged (%s); it is set aside as %s.", path, error, aside.name)
             shutil.rmtree(aside, ignore_errors=True)
@@ -131,7 +132,10 @@ def _read(path: Path, *, step: int, device: torch.device) -> Checkpoint:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != expected["sha256"]:
         raise ValueError(f"state.pt has SHA-256 {found[:12]}, its manifest says {expected['sha256'][:12]}")
-    state = torch.load(state_path, map_location=device, weights_only=True)
+    try:
+        state = torch.load(state_path, map_location=device, weights_only=True)
+    except (UnpicklingError, EOFError, RuntimeError):  # whose own words recommend to load such a file with trust
+        raise ValueError("state.pt holds no tensors and numbers alone") from None
     return Checkpoint(step=step, digest=manifest["digest"], epochs=manifest["epochs"], state=state)
 
 

@@ -46,10 +46,11 @@ def check_same(before: dict[str, Any], now: dict[str, Any], *, where: Path) -> N
     """
     for key in IDENTITY:
         if before.get(key) != now[key]:
+            began = _short(before.get(key, "one that is recorded"))
             raise ResumeRefused(
                 str(where),
                 found=f"{key} {_short(now[key])}",
-                expected=f"{_short(before.get(key))}, as the run began: other {key} give other numbers",
+                expected=f"{began}, as the run began: other {key} give other numbers",
                 hint="Resume it in its own environment, or train anew here under another name.",
             )
 

@@ -75,30 +75,36 @@ def resume(
         RecipeError: fewer epochs than are done.
     """
     with lock.hold(run.lock_path), _logging_to(run.log_path):
-        recipe = run.recipe()
-        found = checkpoint.newest(run.checkpoints, device=torch.device("cpu"))
-        if found is not None:
-            _check_recipe(recipe, found, run)
-        if run.divergence_path.exists():
-            raise ResumeRefused(
-                str(run.folder),
-                found="a run that diverged",
-                expected="a run whose numbers are finite",
-                hint="It would diverge again. Train anew under another name with a lower lr.",
-            )
-        if epochs is not None and epochs != recipe.epochs:
-            recipe = _extend(run, recipe, epochs=epochs, done=int(found.state["epoch"]) if found else 0)
-        elif run.read_json(run.summary_path).get("epochs") == recipe.epochs:
-            _log.info("Run %s is finished; epochs=N with N > %d would extend it.", run.folder, recipe.epochs)
-            return run.record()
-        share = assembly.load(recipe)
-        parts = assembly.assemble(recipe, share, plugin=plugin)
-        _add_to_environment(run, provenance.collect(parts.device, command=command))
-        _write_split(run, share)
-        if found is None:
-            _check_unstarted(run)
-        _work(recipe, run, share, parts, found=found, tell=tell)
+        _go_on(run, epochs=epochs, plugin=plugin, command=command, tell=tell)
     return run.record()
+
+
+def _go_on(run: Run, *, epochs: int | None, plugin: str | None, command: Sequence[str], tell: Tell) -> None:
+    """Check all that could refuse the resumption before anything of the run is changed, then train."""
+    recipe = run.recipe()
+    found = checkpoint.newest(run.checkpoints, device=torch.device("cpu"))
+    if found is not None:
+        _check_recipe(recipe, found, run)
+    if run.divergence_path.exists():
+        raise ResumeRefused(
+            str(run.folder),
+            found="a run that diverged",
+            expected="a run whose numbers are finite",
+            hint="It would diverge again. Train anew under another name with a lower lr.",
+        )
+    if epochs is not None and epochs != recipe.epochs:
+        recipe = _extend(recipe, epochs=epochs, done=int(found.state["epoch"]) if found else 0)
+    elif run.read_json(run.summary_path).get("epochs") == recipe.epochs:
+        _log.info("Run %s is finished; epochs=N with N > %d would extend it.", run.folder, recipe.epochs)
+        return
+    share = assembly.load(recipe)
+    parts = assembly.assemble(recipe, share, plugin=plugin)
+    if found is None:
+        _check_unstarted(run)
+    _write_split(run, share)
+    _add_to_environment(run, provenance.collect(parts.device, command=command), begun=found is not None)
+    write_atomically(run.recipe_path, recipe.to_yaml().encode())
+    _work(recipe, run, share, parts, found=found, tell=tell)
 
 
 def read_test(run: Run, *, plugin: str | None = None, command: Sequence[str] = ()) -> Record:
@@ -225,13 +231,15 @@ def _finish(recipe: Recipe, run: Run, share: Share, trainer: Trainer) -> None:
         outcome = evaluate(trainer.scored, trainer.val, device=trainer.parts.device)
         predictions.write(replace(outcome, split="val", recipe_digest=recipe.digest), run.predictions("val"))
         summary["val"] = metrics.summarise(outcome)
+    if looks := run.read_json(run.summary_path).get("test_reads"):
+        summary["test_reads"] = looks  # of the shorter run that this one extends: a look stays a look
     run.write_json(run.summary_path, summary)
 
 
-def _add_to_environment(run: Run, now: dict[str, Any]) -> None:
+def _add_to_environment(run: Run, now: dict[str, Any], *, begun: bool) -> None:
     """Check that this process gives the numbers of the one that began the run, and note the resumption."""
     before = run.read_json(run.environment_path)
-    if before:
+    if begun or before:
         provenance.check_same(before, now, where=run.folder)
         again = {key: now[key] for key in ("command", "started")}
         now = {**before, "resumed": [*before.get("resumed", []), again]}
@@ -258,7 +266,11 @@ def _write_split(run: Run, share: Share) -> None:
 
 def _check_recipe(recipe: Recipe, found: Checkpoint, run: Run) -> None:
     """Refuse a checkpoint that another recipe made; more epochs of the same recipe are the same."""
-    if recipe.model_copy(update={"epochs": found.epochs}).digest != found.digest:
+    then = recipe
+    if found.epochs in recipe.extended_from:
+        earlier = recipe.extended_from[: recipe.extended_from.index(found.epochs)]
+        then = recipe.model_copy(update={"epochs": found.epochs, "extended_from": earlier})
+    if then.digest != found.digest:
         raise ResumeRefused(
             str(run.checkpoints / f"step-{found.step}"),
             found=f"a checkpoint of recipe {found.digest[:8]}",
@@ -267,14 +279,13 @@ def _check_recipe(recipe: Recipe, found: Checkpoint, run: Run) -> None:
         )
 
 
-def _extend(run: Run, recipe: Recipe, *, epochs: int, done: int) -> Recipe:
-    """Give the run more epochs; its schedule is that of the longer run from here on."""
+def _extend(recipe: Recipe, *, epochs: int, done: int) -> Recipe:
+    """Return the recipe with more epochs; its schedule is that of the longer run from here on."""
     if epochs <= done:
         found = f"{epochs}, and {done} are done"
         raise RecipeError("epochs", found=found, expected=f"more than {done} to extend the run")
-    longer = overlay(recipe, {"epochs": epochs}, where="command line")
-    write_atomically(run.recipe_path, longer.to_yaml().encode())
-    return longer
+    lengths = [*recipe.extended_from, recipe.epochs]
+    return overlay(recipe, {"epochs": epochs, "extended_from": lengths}, where="command line")
 
 
 def _check_unstarted(run: Run) -> None:
@@ -302,7 +313,8 @@ def _logging_to(path: Path) -> Iterator[None]:
     try:
         yield
     except BakeoffError as error:
-        package.error("%s", error)
+        # To the file alone: whoever asked for the run prints it.
+        handler.handle(package.makeRecord(package.name, logging.ERROR, "", 0, str(error), (), None))
         raise
     finally:
         package.setLevel(level)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -219,7 +220,10 @@ class Trainer:
             "train/loss": float(losses.mean()),
         }
         if self.val is not None and (number % self.plan.eval_every == 0 or number == self.plan.epochs):
-            scores = metrics.summarise(evaluate(self.scored, self.val, device=self.parts.device))
+            outcome = evaluate(self.scored, self.val, device=self.parts.device)
+            if not np.isfinite(outcome.logits).all():
+                self._diverge("a logit that is not finite", step=self.position.step)
+            scores = metrics.summarise(outcome)
             self.val_top1 = scores["top1"]
             row |= {"val/loss": scores["nll"], "val/top1": scores["top1"], "val/top5": scores["top5"]}
             if self.val_top1 > self.best_top1:

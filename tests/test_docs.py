@@ -1,0 +1,198 @@
+"""The documentation says what is so: commands, files, settings and links are tried, not trusted."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from bakeoff import catalogue, cli
+from bakeoff.cli import words
+from bakeoff.recipe import Recipe, resolve
+from bakeoff.recipe.resolve import SHORT, parse
+from bakeoff.recipe.schema import SECTIONS
+
+ROOT = Path(__file__).parents[1]
+SRC = ROOT / "src" / "bakeoff"
+READMES = ("README.md", "README.zh-CN.md")
+PAGES = (*READMES, *("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LOG.md"), "docs/settings.md")
+VERBS = ("train", "resume", "eval", "list", "show")
+VARIANTS = {"optimizer": Recipe.model_fields["optimizer"], "schedule": Recipe.model_fields["schedule"]}
+
+
+def read(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", read(page), re.MULTILINE | re.DOTALL)
+
+
+def commands(page: str) -> list[list[str]]:
+    """List the words of each command in the bash blocks, and after a `$` in the text blocks."""
+    lines = [line for block in blocks(page, "bash") for line in block.splitlines()]
+    lines += [line[2:] for block in blocks(page, "text") for line in block.splitlines() if line.startswith("$ ")]
+    lines += [line[9:] for block in blocks(page, "text") for line in block.splitlines() if line.startswith("  next")]
+    split = (shlex.split(re.sub(r" {2,}\(.*\)$", "", line), comments=True) for line in lines)
+    return [parts for parts in split if parts]
+
+
+def bakeoff_commands(page: str) -> list[list[str]]:
+    """List the arguments of every command that ends at the command line, by way of run.sh too."""
+    found = [parts[1:] for parts in commands(page) if parts[0] == "bakeoff"]
+    for parts in commands(page):
+        if parts[:2] == ["bash", "run.sh"] and len(parts) > 2:
+            model, *values = parts[2:]
+            keys = ("epochs", "batch_size", "lr", "name")[: len(values)]
+            found.append(["train", model, *(f"{k}={v}" for k, v in zip(keys, values, strict=True) if k != "name")])
+    return found
+
+
+def tree(page: str) -> set[str]:
+    """Read the file tree: the paths under src/bakeoff that its lines name."""
+    (block,) = [text for text in blocks(page, "text") if text.startswith("src/bakeoff/")]
+    found, folders = set(), [""]
+    for line in block.splitlines()[1:]:
+        depth = (len(line) - len(line.lstrip())) // 2
+        names = re.split(r" {2,}", line.strip())[0].split(", ")
+        for name in names:
+            folders[depth:] = [folders[depth - 1] + name] if name.endswith("/") else folders[depth:]
+            found.add(folders[depth - 1] + name)
+    return found
+
+
+@pytest.mark.parametrize("page", READMES)
+def test_every_command_parses(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (own,) = blocks(page, "yaml")
+    (tmp_path / "mine.yaml").write_text(own, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    app = typer.main.get_command(cli.app)
+    found = bakeoff_commands(page)
+    assert {arguments[0] for arguments in found} == set(VERBS)
+    for verb, *arguments in found:
+        given = app.commands[verb].make_context(verb, list(arguments)).params  # type: ignore[attr-defined]
+        if verb == "train":
+            names, settings = words.split(given["arguments"])
+            model = words.one(names, "model", "")
+            assert resolve(model, overrides=settings, recipe=given["recipe"]).epochs > 0
+
+
+@pytest.mark.parametrize("page", READMES)
+def test_what_can_be_listed_and_shown_answers(
+    page: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = [a for a in bakeoff_commands(page) if a[0] == "list" or (a[0] == "show" and catalogue.is_known(a[1]))]
+    assert len(asked) >= 2
+    for arguments in asked:
+        assert cli.run(arguments) == 0
+        assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", [*READMES, "CONTRIBUTING.md"])
+def test_scripts_and_modules_that_are_called_exist(page: str) -> None:
+    for parts in commands(page):
+        if parts[0] in ("bash", "python") and parts[1] != "-m":
+            assert (ROOT / parts[1]).is_file(), parts
+        if parts[:2] == ["python", "-m"]:
+            assert (ROOT / parts[2].replace(".", "/")).with_suffix(".py").is_file(), parts
+
+
+def test_both_languages_have_the_same_commands_output_and_addresses() -> None:
+    english, chinese = (commands(page) for page in READMES)
+    assert english == chinese
+    outputs = [[b for b in blocks(page, "text") if " on digits" in b or b.startswith("$")] for page in READMES]
+    assert outputs[0] == outputs[1]
+    assert len(outputs[0]) == 2
+    assert links("README.md") - {"README.zh-CN.md"} == links("README.zh-CN.md") - {"README.md"}
+
+
+@pytest.mark.parametrize("page", READMES)
+def test_the_tree_is_what_is_there(page: str) -> None:
+    there = {
+        str(path.relative_to(SRC))
+        for path in SRC.rglob("*")
+        if path.suffix in (".py", ".yaml") and path.name != "__init__.py"
+    }
+    named = tree(page)
+    files = {path for path in named if not path.endswith("/")}
+    assert files - there == set(), "named, but not there"
+    assert there - files == set(), "there, but not named"
+    rooms = {f"{path.relative_to(SRC)}/" for path in SRC.iterdir() if (path / "__init__.py").is_file()}
+    assert rooms - named <= {"library/"}
+
+
+def links(page: str) -> set[str]:
+    found = re.findall(r"\]\(([^)\s]+)\)", read(page))
+    return {link.partition("#")[0] for link in found if not link.startswith(("http:", "https:", "#"))}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_relative_links_resolve(page: str) -> None:
+    missing = [link for link in links(page) if not ((ROOT / page).parent / link).is_file()]
+    assert not missing
+
+
+def rows(page: str) -> dict[str, str]:
+    """Return the second cell of each table row by its first, where both are code."""
+    return dict(re.findall(r"^\| `([^`]+)` \| `([^`]*)` \|", read(page), re.MULTILINE))
+
+
+def value_of(assignment: str) -> object:
+    """Read `key=value` as the command line does."""
+    parsed: object = parse(assignment)
+    while isinstance(parsed, dict):
+        (parsed,) = parsed.values()
+    return parsed
+
+
+def test_every_setting_is_explained_with_its_default() -> None:
+    documented = rows("docs/settings.md")
+    named = {"model": type(Recipe().model), "data": SECTIONS["data"], "augment": SECTIONS["augment"]}
+    named |= {"mix": SECTIONS["mix"], "objective": SECTIONS["objective"]}
+    expected = {f"{s}.{key}": field.default for s, kind in named.items() for key, field in kind.model_fields.items()}
+    expected |= {k: f.default for k, f in Recipe.model_fields.items() if k not in {*named, *VARIANTS}}
+    variants = {
+        variant.model_fields["name"].default for kind in VARIANTS.values() for variant in kind.annotation.__args__
+    }  # type: ignore[union-attr]
+    assert set(documented) - variants == set(expected)
+    for key, default in expected.items():
+        assert value_of(f"{key}={documented[key]}") == default, key
+
+
+@pytest.mark.parametrize("section", VARIANTS)
+def test_every_variant_is_explained_with_its_defaults(section: str) -> None:
+    documented = rows("docs/settings.md")
+    for variant in VARIANTS[section].annotation.__args__:  # type: ignore[union-attr]
+        expected = {key: field.default for key, field in variant.model_fields.items()}
+        name = expected.pop("name")
+        pairs = documented[name].split()
+        assert {pair.partition("=")[0]: value_of(f"{section}.{pair}") for pair in pairs} == expected, name
+
+
+@pytest.mark.parametrize("page", READMES)
+def test_short_spellings_and_models_are_complete(page: str) -> None:
+    text = read(page)
+    assert any(set(spelled.split()) == set(SHORT) for spelled in re.findall(r"`([a-z_ ]+)`", text))
+    assert not [name for name in catalogue.MODELS if f"`{name}`" not in text]
+
+
+@pytest.mark.parametrize("page", READMES)
+def test_the_first_screen_shows_sixty_seconds(page: str) -> None:
+    first = "\n".join(read(page).splitlines()[:25])
+    assert all(command in first for command in ("bash run.sh ", "bash run.sh resnet_56", "bash test.sh"))
+    assert len(read(page).splitlines()) <= 260
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_pages_speak_of_the_project_alone(page: str) -> None:
+    """No path of a machine, no address of a registry, no mark of how the text was made."""
+    forbidden = (
+        r"(?<![\w.~/-])/(?:work|root|home|tmp|Users|mnt|opt)/",
+        r"py" + r"pi\.org|python" + r"hosted",
+        r"\bissue #?\d|(?<!\w)#\d",
+        r"\b(?:this|a|the) session\b|\bsub-?agent|\blanguage model|\bclaude\b|\bchatgpt\b",
+    )
+    for pattern in forbidden:
+        assert not re.findall(pattern, read(page), re.IGNORECASE), pattern
