@@ -23,9 +23,11 @@ def train(model: str, folder: Path, *overrides: str) -> dict[str, Any]:
     return {**record.summary, "test": training.Run(folder).record().summary["test"]}
 
 
-@pytest.mark.parametrize(("model", "epochs"), [("resnet_20", 5), (tiny.NAME, 20)])
-def test_digits_are_learned(model: str, epochs: int, tmp_path: Path) -> None:
-    summary = train(model, tmp_path / "run", f"epochs={epochs}")
+@pytest.mark.parametrize(
+    ("model", "settings"), [("resnet_20", ("epochs=5",)), (tiny.NAME, ("epochs=20", "model.width=32"))]
+)
+def test_digits_are_learned(model: str, settings: tuple[str, ...], tmp_path: Path) -> None:
+    summary = train(model, tmp_path / "run", *settings)
     assert summary["val"]["top1"] >= 0.95
     assert summary["test"]["top1"] >= 0.93  # other images, never seen
     assert (summary["val"]["n"], summary["test"]["n"]) == (144, 359)

@@ -316,7 +316,8 @@ def controls(bench: Bench, points: int, seed: int) -> int:
         wrong = bench.kill_and_resume(case, point, left_out=left_out)
         real = {"weights", "rows"} <= set(wrong)
         differing += real
-        print(f"{i:4d}  without {left_out:14s} step {point.step:2d}  {'differs' if real else 'EQUAL'}: {wrong}", flush=True)
+        answer = "differs" if real else "EQUAL"
+        print(f"{i:4d}  without {left_out:14s} step {point.step:2d}  {answer}: {wrong}", flush=True)
     return differing
 
 

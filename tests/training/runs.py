@@ -36,9 +36,10 @@ def resume(run: Run, *, epochs: int | None = None) -> Run:
 
 def interrupt(folder: Path, *overrides: str, at: int) -> Run:
     """Start a run that ends abruptly after `at` optimizer steps."""
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer, "_TICK_S", -1.0)
-        training.start(recipe(*overrides), folder, tell=stop_at(at))
+        with pytest.raises(Killed):
+            training.start(recipe(*overrides), folder, tell=stop_at(at))
     return Run(folder)
 
 

@@ -178,10 +178,21 @@ def watched(*host: Tensor) -> Iterator[Waits]:
         yield waits
 
 
-@pytest.mark.parametrize("wait", [
-    lambda x: x.sum().item(), lambda x: float(x[0]), lambda x: int(x[1]), lambda x: bool(x[0] > 0), lambda x: x.tolist(),
-    lambda x: x.nonzero(), lambda x: x[x > 1], lambda x: x.equal(x + 1), lambda x: x.unique(), lambda x: x.cpu(),
-])  # fmt: skip
+WAITING: tuple[Callable[[Tensor], object], ...] = (
+    lambda x: x.sum().item(),
+    lambda x: float(x[0]),
+    lambda x: int(x[1]),
+    lambda x: bool(x[0] > 0),
+    lambda x: x.tolist(),
+    lambda x: x.cpu(),
+    lambda x: x.nonzero(),
+    lambda x: x[x > 1],
+    lambda x: x.equal(x + 1),
+    lambda x: x.unique(),
+)
+
+
+@pytest.mark.parametrize("wait", WAITING)
 def test_the_counter_of_waits_counts(wait: Callable[[Tensor], object]) -> None:
     x = torch.arange(3.0)
     with watched() as waits:
@@ -210,9 +221,7 @@ FEATURES = {
 
 
 @pytest.mark.parametrize("case", FEATURES)
-def test_nothing_waits_for_the_device_between_the_steps_of_an_epoch(
-    case: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_waits_for_the_device_between_the_steps_of_an_epoch(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pixels, "on_host", lambda _: False)  # the route of other devices
     parts, position = runs.parts(runs.recipe(*FEATURES[case]))
     steps = loop.epoch(parts, position)

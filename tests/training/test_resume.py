@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tests.training import runs, tiny
 from tests.training.kills import differences, outcome_of
 
 from bakeoff import data
 from bakeoff.errors import RecipeError, ResumeRefused
+from bakeoff.results import predictions
 from bakeoff.results.store import Run
 from bakeoff.training import checkpoint
 from bakeoff.training import run as training
@@ -70,6 +72,27 @@ def test_a_resumed_run_is_the_undisturbed_one(run: Run, undisturbed: dict[str, A
     assert len(run.read_json(run.environment_path)["resumed"]) == 1
 
 
+def test_a_row_whose_checkpoint_never_came_is_not_doubled(
+    undisturbed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = checkpoint.save
+
+    def die_at_16(*arguments: Any, step: int, **others: Any) -> None:
+        if step == 16:
+            raise runs.Killed
+        real(*arguments, step=step, **others)
+
+    monkeypatch.setattr(checkpoint, "save", die_at_16)
+    with pytest.raises(runs.Killed):
+        runs.start(tmp_path / "run")
+    monkeypatch.setattr(checkpoint, "save", real)
+    run = Run(tmp_path / "run")
+    assert [row["step"] for row in run.metrics.rows()] == [8, 16]
+    assert sorted(os.listdir(run.checkpoints)) == ["step-12", "step-15"]
+    runs.resume(run)
+    assert is_the_same(run, undisturbed)
+
+
 def test_a_finished_run_stays_as_it_is(run: Run) -> None:
     runs.resume(run)
     before = {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file() and path != run.log_path}
@@ -96,9 +119,11 @@ def test_a_run_stopped_before_its_first_checkpoint_starts_over(
     def die(*_: object, **__: object) -> None:
         raise runs.Killed
 
-    with monkeypatch.context() as patch, pytest.raises(runs.Killed):
-        patch.setattr(checkpoint, "save", die)
+    real = checkpoint.save
+    monkeypatch.setattr(checkpoint, "save", die)
+    with pytest.raises(runs.Killed):
         runs.start(tmp_path / "run")
+    monkeypatch.setattr(checkpoint, "save", real)
     run = Run(tmp_path / "run")
     assert not run.checkpoints.exists()
     assert run.status() == "interrupted"
@@ -107,15 +132,37 @@ def test_a_run_stopped_before_its_first_checkpoint_starts_over(
     assert is_the_same(run, undisturbed)
 
 
+def numbers_of(run: Run) -> dict[str, Any]:
+    """Return all numbers of a run: what is left when its recipe's digest is taken away."""
+    outcome = outcome_of(run)
+    stored = predictions.read(run.predictions("val"))
+    outcome["summary"].pop("digest")
+    outcome["weights"] = [load_file(run.weights(which)) for which in ("best", "last")]
+    outcome["files"] = [torch.tensor(stored.logits), torch.tensor(stored.index)]
+    return outcome
+
+
 @pytest.mark.parametrize("features", [(), ("optimizer=adamw", "ema_decay=0.9", "mixup=0.3")])
-def test_an_extended_run_is_a_longer_one(features: tuple[str, ...], tmp_path: Path) -> None:
+def test_an_extended_run_has_the_numbers_of_a_longer_one(features: tuple[str, ...], tmp_path: Path) -> None:
     """With a schedule that does not look at the end, 2 epochs and 2 more are 4, to the bit."""
     features = ("schedule=constant", "schedule.warmup=0", *features)
-    longer = outcome_of(runs.start(tmp_path / "a" / "run", "epochs=4", *features))
+    longer = numbers_of(runs.start(tmp_path / "a" / "run", "epochs=4", *features))
     run = runs.start(tmp_path / "b" / "run", "epochs=2", *features)
-    assert differences(longer, outcome_of(run))
+    assert differences(longer, numbers_of(run))
     runs.resume(run, epochs=4)
-    assert differences(longer, outcome_of(run)) == []
+    assert differences(longer, numbers_of(run)) == []
+
+
+def test_an_extended_run_is_known_as_one_and_can_be_resumed(tmp_path: Path) -> None:
+    """Under a schedule that looks at the end it is another experiment than a longer run."""
+    run = runs.start(tmp_path / "run", "epochs=2")
+    digest = run.recipe().digest
+    runs.resume(run, epochs=4)
+    assert len({digest, run.recipe().digest, runs.recipe("epochs=4").digest}) == 3
+    assert run.status() == "finished"
+    runs.resume(run)
+    runs.resume(run, epochs=5)
+    assert [row["epoch"] for row in run.metrics.rows()] == [1, 2, 3, 4, 5]
 
 
 def test_a_shorter_extension_is_refused(run: Run) -> None:
@@ -217,8 +264,7 @@ def test_a_disk_that_fills_up_stops_the_run_which_goes_on_once_there_is_room(
     recipe = runs.recipe()
     monkeypatch.setattr(checkpoint, "KEEP", 100)
     sizes = {
-        path.parent.name: path.stat().st_size
-        for path in runs.start(tmp_path / "sizes").checkpoints.glob("*/state.pt")
+        path.parent.name: path.stat().st_size for path in runs.start(tmp_path / "sizes").checkpoints.glob("*/state.pt")
     }
     assert sizes["step-0"] < sizes["step-3"]  # which has momentum
     limit = (sizes["step-0"] + sizes["step-3"]) // 2

@@ -2,12 +2,15 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bakeoff.errors import RunLocked
 from bakeoff.results.files import storage_errors
+
+TRIES = 20  # within 0.2 s
 
 
 @contextmanager
@@ -20,22 +23,32 @@ def hold(path: Path) -> Iterator[None]:
     with storage_errors(path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _take(descriptor):
             holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
             raise RunLocked(
                 str(path.parent),
                 found=f"process {holder} at work on this run",
                 expected="a run that no other process holds",
                 hint="Wait for it, or stop it: it saves a checkpoint on SIGTERM.",
-            ) from None
+            )
         with storage_errors(path):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def _take(descriptor: int) -> bool:
+    """Take the lock. Whoever only asks `is_held` has it for some microseconds, so one refusal means nothing."""
+    for attempt in range(TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.001 * attempt)
+        else:
+            return True
+    return False
 
 
 def is_held(path: Path) -> bool:

@@ -46,6 +46,9 @@ class MetricLog:
             lines = self.path.read_bytes().split(b"\n")
         except FileNotFoundError:
             return []
+        except OSError as error:
+            found = f"'{error.strerror or error}' when reading it"
+            raise StorageError(str(self.path), found=found, expected="a file of JSON rows") from None
         rows = []
         for number, line in enumerate(lines[:-1], start=1):
             try:

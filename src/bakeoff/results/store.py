@@ -1,6 +1,7 @@
 """Where runs live: one folder a run, its files by name, its status derived from them."""
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from bakeoff.results.files import storage_errors, write_atomically
 from bakeoff.results.metric_log import MetricLog
 
 _NAME = re.compile(r"\w[\w.+-]{0,99}")
+_NAME_BYTES = 255  # of most file systems
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +127,11 @@ def new_folder(recipe: Recipe, *, root: Path, name: str | None = None) -> Path:
         RecipeError: a name that is a path, or one that exists.
     """
     name = name or f"{datetime.now():%Y%m%d-%H%M%S}-{recipe.digest[:8]}"
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or len(name.encode()) > _NAME_BYTES:
         raise RecipeError(
             "run name",
             found=f"'{name}'",
-            expected="letters, digits and . _ + - (at most 100), beginning with a letter, a digit or _",
+            expected="letters, digits and . _ + - (at most 100, and 255 bytes), beginning with a letter, a digit or _",
             hint="A run name is a name, never a path; --root says where runs go.",
         )
     folder = root / recipe.model.name.replace(":", ".") / name
@@ -171,7 +173,7 @@ def find(text: str, *, root: Path) -> Run:
         RecipeError: no such run, or several of that name.
     """
     for folder in (Path(text), root / text):
-        if (folder / "recipe.yaml").is_file():
+        if os.path.isfile(folder / "recipe.yaml"):  # unlike Path's, it has an answer to any text
             return Run(folder)
     runs = list_runs(root)
     matches = [run for run in runs if run.folder.name == text]
