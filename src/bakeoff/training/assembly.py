@@ -70,7 +70,7 @@ def load(recipe: Recipe) -> Share:
     )
 
 
-def build(recipe: Recipe, images: ImageSet, *, plugin: str | None) -> nn.Module:
+def build(recipe: Recipe, *, num_classes: int, in_channels: int, plugin: str | None) -> nn.Module:
     """Build the model with weights drawn from the recipe's seed; the global stream is left alone.
 
     A name of the form `package.module:function` runs code, which a file must not be able to ask for: it
@@ -86,12 +86,7 @@ def build(recipe: Recipe, images: ImageSet, *, plugin: str | None) -> nn.Module:
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(recipe.seed, "weights"))
-        return models.build(
-            name,
-            num_classes=len(images.classes),
-            in_channels=images.shape[0],
-            **recipe.model.options,
-        )
+        return models.build(name, num_classes=num_classes, in_channels=in_channels, **recipe.model.options)
 
 
 def place(recipe: Recipe, *, training_macs: Callable[[], float] = lambda: 0.0) -> Device:
@@ -109,8 +104,8 @@ def place(recipe: Recipe, *, training_macs: Callable[[], float] = lambda: 0.0) -
 
 def assemble(recipe: Recipe, share: Share, *, plugin: str | None) -> Parts:
     """Turn the recipe into the parts of a run."""
-    network = build(recipe, share.train, plugin=plugin)
     shape = share.train.shape
+    network = build(recipe, num_classes=len(share.train.classes), in_channels=shape[0], plugin=plugin)
 
     def training_macs() -> float:
         # One forward pass and twice that backward.

@@ -91,6 +91,8 @@ def save(folder: Path, state: Mapping[str, Any], *, step: int, digest: str, epoc
         sync_folder(folder)
         for old in _steps(folder)[KEEP:]:
             _discard(folder / f"step-{old}")
+        for left in folder.glob(".discarded-*"):  # by a kill amid the lines above
+            shutil.rmtree(left)
 
 
 def newest(folder: Path, *, device: torch.device) -> Checkpoint | None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from bakeoff import data
-from bakeoff.errors import BakeoffError, RecipeError, ResumeRefused
+from bakeoff.errors import BakeoffError, DataError, RecipeError, ResumeRefused
 from bakeoff.models import cost
 from bakeoff.recipe import Recipe, overlay
 from bakeoff.record import Record
@@ -126,14 +126,23 @@ def read_test(run: Run, *, plugin: str | None = None, command: Sequence[str] = (
         if looks:
             _log.warning("This is look %d at the test split of this run; it is recorded.", len(looks) + 1)
         device = assembly.place(recipe)
-        images = data.load(recipe.data.name, part="test")
-        network = device.place(assembly.build(recipe, images, plugin=plugin))
-        state, _ = weights.read(run.weights("best"), device=device.kind)
+        state, card = weights.read(run.weights("best"), device=device.kind)
+        network = assembly.build(
+            recipe, num_classes=card["num_classes"], in_channels=card["image_shape"][0], plugin=plugin
+        )
+        network = device.place(network)
         network.load_state_dict(state)
+        # Written down before the look: one that is killed halfway is a look as well.
+        look = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "command": list(command)}
+        summary["test_reads"] = [*looks, look]
+        run.write_json(run.summary_path, summary)
+        images = data.load(recipe.data.name, part="test")
+        if list(images.classes) != card["classes"]:
+            found = f"other classes in the test part of {recipe.data.name}"
+            raise DataError(str(run.folder), found=found, expected="the classes that the run was trained on")
         outcome = evaluate(network, images, device=device)
         predictions.write(replace(outcome, split="test", recipe_digest=recipe.digest), run.predictions("test"))
-        look = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "command": list(command)}
-        run.write_json(run.summary_path, summary | {"test": metrics.summarise(outcome), "test_reads": [*looks, look]})
+        run.write_json(run.summary_path, summary | {"test": metrics.summarise(outcome)})
     return run.record()
 
 
