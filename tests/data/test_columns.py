@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
-from tests.data.cifar_files import NAMES, encode, pictures, table, write, write_cifar10
 
 from bakeoff.data import load
 from bakeoff.data.sources import cifar
 from bakeoff.errors import DataError
+from tests.data.cifar_files import NAMES, encode, pictures, table, write, write_cifar10
 
 
 @pytest.mark.parametrize("place", ["data/cifar10", "data"])

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.data.cifar_files import NAMES, pictures
 
 from bakeoff.data import load
 from bakeoff.data.sources import cifar
 from bakeoff.errors import DataError
+from tests.data.cifar_files import NAMES, pictures
 
 
 class Python2(pickle._Pickler):

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from tests.data.cifar_files import NAMES, write_cifar10
 
 from bakeoff.data import SOURCES, load
 from bakeoff.data.sources import digits
 from bakeoff.errors import RecipeError, StorageError
+from tests.data.cifar_files import NAMES, write_cifar10
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.stats import binom
-from tests.training import tiny
 
 from bakeoff import data
 from bakeoff.recipe import resolve
 from bakeoff.training import run as training
+from tests.training import tiny
 
 BASE = ("threads=1", "device=cpu", "precision=float32", "compile=false")
 

@@ -27,15 +27,15 @@ from typing import Any
 from unittest import mock
 
 import torch
-from tests.training import tiny
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from bakeoff.data.batches import Batches
 from bakeoff.recipe import Recipe, resolve
 from bakeoff.results import store
 from bakeoff.results.store import Run
-from bakeoff.training import checkpoint, loop, trainer
+from bakeoff.training import assembly, checkpoint, loop, provenance, trainer
 from bakeoff.training import run as training
+from tests.training import tiny
 
 BASE = (
     "data=digits",
@@ -360,6 +360,7 @@ def main() -> int:
     parser.add_argument("--controls", type=int, default=0, help="negative controls")
     parser.add_argument("--every-operation", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--report", type=Path, help="write the figures, with machine and versions, to this file")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for module in ("torch._dynamo", "sklearn.datasets", "scipy.stats"):  # once here, not in each child
@@ -379,7 +380,12 @@ def main() -> int:
             operations, equal = every_operation(bench)
             result |= {"operations": operations, "operations_equal": equal}
             ok &= operations == equal
-    print(json.dumps(result | {"seconds": round(time.monotonic() - started)}))
+    result["seconds"] = round(time.monotonic() - started)
+    if arguments.report:
+        device = assembly.place(recipe_of("sgd"))
+        about = provenance.collect(device, command=["python", "-m", "tests.training.kills", *sys.argv[1:]])
+        arguments.report.write_text(json.dumps({"about": about, "measured": result}, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(result))
     return 0 if ok else 1
 
 

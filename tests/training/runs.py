@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.training import kills, tiny
 
 from bakeoff.recipe import Recipe, resolve
 from bakeoff.results.store import Run
@@ -13,6 +12,7 @@ from bakeoff.training import assembly, trainer
 from bakeoff.training import run as training
 from bakeoff.training.loop import Parts, Position
 from bakeoff.training.trainer import Tick
+from tests.training import kills, tiny
 
 
 class Killed(BaseException):

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 import torch
-from tests.training.kills import same
 
 from bakeoff.errors import ResumeRefused, StorageError
 from bakeoff.training import checkpoint
 from bakeoff.training.checkpoint import Checkpoint
+from tests.training.kills import same
 
 CPU = torch.device("cpu")
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from tests.training import runs, tiny
 from torch import nn
 
 from bakeoff.errors import RecipeError
 from bakeoff.training import assembly, loop
 from bakeoff.training import device as devices
 from bakeoff.training.device import COMPILE_PAYS_MACS, Device
+from tests.training import runs, tiny
 
 
 @pytest.fixture(autouse=True)

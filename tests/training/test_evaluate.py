@@ -6,8 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.training import runs, tiny
-from tests.training.kills import same
 from torch import nn
 
 from bakeoff.data.images import ImageSet
@@ -15,6 +13,8 @@ from bakeoff.errors import DataError, StorageError, VerificationFailed
 from bakeoff.results import metrics
 from bakeoff.training import assembly, evaluate, weights
 from bakeoff.training.loop import Parts
+from tests.training import runs, tiny
+from tests.training.kills import same
 
 CPU = torch.device("cpu")
 

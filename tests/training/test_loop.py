@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.training import runs, tiny
-from tests.training.kills import same
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -17,6 +15,8 @@ from bakeoff.optim import schedules
 from bakeoff.optim.muon import Muon
 from bakeoff.training import loop
 from bakeoff.training.loop import Parts, Position
+from tests.training import runs, tiny
+from tests.training.kills import same
 
 PLAIN = ("clip_norm=null", "augment.crop_padding=0", "schedule=constant")
 

@@ -15,8 +15,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.training import runs, tiny
-from tests.training.kills import differences, outcome_of
 
 from bakeoff import data
 from bakeoff.errors import RecipeError, ResumeRefused
@@ -24,6 +22,8 @@ from bakeoff.results import predictions
 from bakeoff.results.store import Run
 from bakeoff.training import checkpoint
 from bakeoff.training import run as training
+from tests.training import runs, tiny
+from tests.training.kills import differences, outcome_of
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.training import runs
 
 from bakeoff.errors import RecipeError
 from bakeoff.training import run as training
+from tests.training import runs
 
 # What a process opens, told by the interpreter itself, and by the kernel what it has mapped.
 WATCH = """

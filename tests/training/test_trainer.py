@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.training import runs, tiny
 
 from bakeoff.errors import Diverged, ResumeRefused
 from bakeoff.results import predictions
@@ -17,6 +16,7 @@ from bakeoff.results.store import Run
 from bakeoff.training import checkpoint, trainer
 from bakeoff.training import run as training
 from bakeoff.training.trainer import Tick
+from tests.training import runs, tiny
 
 CPU = torch.device("cpu")
 
