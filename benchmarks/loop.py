@@ -1,6 +1,6 @@
 """What the training loop costs around the bare step, how fast it starts, how much memory it needs.
 
-    python benchmarks/loop.py [--rounds 7] [--only efficiency fixed start memory]
+    python -m benchmarks.loop [--rounds 7] [--only efficiency fixed start memory]
 
 Goals:
     C1  fixed cost around the step <= 10 us/image + 0.2 ms/step
@@ -230,7 +230,7 @@ def main(arguments: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         probe = set_up("resnet_20", steps=1, batch_size=BATCH, folder=folder, threads=threads, compile=False)
-        about = provenance.collect(probe.parts.device, command=["benchmarks/loop.py", *arguments])
+        about = provenance.collect(probe.parts.device, command=["python", "-m", "benchmarks.loop", *arguments])
         measured: dict[str, Any] = {}
         if "start" in chosen.only:
             measured["C7 start"] = start(num=chosen.rounds, folder=folder)

@@ -1,5 +1,6 @@
 """The documentation says what is so: commands, files, settings and links are tried, not trusted."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 import typer
 
 from bakeoff import catalogue, cli
-from bakeoff.cli import words
+from bakeoff.cli import screen, words
 from bakeoff.recipe import Recipe, resolve
 from bakeoff.recipe.resolve import SHORT, parse
 from bakeoff.recipe.schema import SECTIONS
@@ -104,7 +105,7 @@ def test_both_languages_have_the_same_commands_output_and_addresses() -> None:
     assert english == chinese
     outputs = [[b for b in blocks(page, "text") if " on digits" in b or b.startswith("$")] for page in READMES]
     assert outputs[0] == outputs[1]
-    assert len(outputs[0]) == 2
+    assert len(outputs[0]) == 3
     assert links("README.md") - {"README.zh-CN.md"} == links("README.zh-CN.md") - {"README.md"}
 
 
@@ -130,7 +131,7 @@ def links(page: str) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_relative_links_resolve(page: str) -> None:
-    missing = [link for link in links(page) if not ((ROOT / page).parent / link).is_file()]
+    missing = [link for link in links(page) if not ((ROOT / page).parent / link).exists()]
     assert not missing
 
 
@@ -196,3 +197,13 @@ def test_the_pages_speak_of_the_project_alone(page: str) -> None:
     )
     for pattern in forbidden:
         assert not re.findall(pattern, read(page), re.IGNORECASE), pattern
+
+
+def test_the_result_shown_is_that_of_its_record() -> None:
+    """The figures in both READMEs are those of the run kept in docs/runs, to the digit."""
+    summary = json.loads((ROOT / "docs" / "runs" / "resnet_20-15-epochs" / "evaluation_summary.json").read_text())
+    for name in ("README.md", "README.zh-CN.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        for part in ("test", "val"):
+            assert f"resnet_20 on cifar100, {part}: {screen.accuracy(summary[part])}" in text
+        assert f"training {summary['training_seconds']:,.0f} s" in text

@@ -30,6 +30,14 @@ def test_order_of_the_layers(tmp_path: Path) -> None:
     assert recipe.batch_size == 32  # over that, the command line
 
 
+def test_the_typed_model_stands_over_the_files_and_is_spelt_as_in_the_catalogue(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(resolve("resnet_20", overrides=["epochs=9"]).to_yaml())
+    recipe = resolve("resnet56", recipe=str(file))
+    assert (recipe.model.name, recipe.epochs) == ("resnet_56", 9)
+    assert resolve("resnet_56", overrides=["model=resnet20"]).model.name == "resnet_20"
+
+
 def test_a_later_setting_wins() -> None:
     assert resolve("resnet_20", overrides=["epochs=1", "epochs=2"]).epochs == 2
 
@@ -89,6 +97,10 @@ def test_equal_recipes_have_equal_digests_however_they_are_said() -> None:
         (["a..b=3"], "command line", ""),
         (["lr=[1,"], "lr", ""),
         (["optimizer=3"], "optimizer", ""),
+        (["threads=0"], "threads", "from 1 on"),
+        (["threads=many"], "threads", "auto"),
+        (["compile=maybe"], "compile", "true or false"),
+        (["lr=" + "[" * 2000], "lr", ""),
         (["schedule.milestones=[0.5]"], "schedule.milestones", ""),
     ],
 )
@@ -125,8 +137,9 @@ def test_what_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
 def test_a_plugin_comes_only_from_the_command_line(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("model: os:system\n")
+    assert resolve("resnet_20", recipe=str(file), plugins=True).model.name == "resnet_20"
     with pytest.raises(RecipeError, match="command line only"):
-        resolve("resnet_20", recipe=str(file), plugins=True)
+        resolve("resnet_20", overrides=["model=os:system"], plugins=True)
     with pytest.raises(RecipeError, match="command line only"):
         resolve("os:system")
     assert resolve("package.module:function", plugins=True).model.name == "package.module:function"

@@ -32,8 +32,9 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from bakeoff.data.batches import Batches
 from bakeoff.recipe import Recipe, resolve
 from bakeoff.results import store
+from bakeoff.results.metric_log import MetricLog
 from bakeoff.results.store import Run
-from bakeoff.training import assembly, checkpoint, loop, provenance, trainer
+from bakeoff.training import assembly, checkpoint, loop, provenance, trainer, weights
 from bakeoff.training import run as training
 from tests.training import tiny
 
@@ -60,7 +61,10 @@ CASES: dict[str, tuple[str, ...]] = {
     "paper protocol, smoothing": ("protocol=paper", "label_smoothing=0.1", "augment.cutout=3"),
     "saves at epoch ends": ("checkpoint_steps=null", "ema_decay=0.9", "mixup=0.2", "eval_every=2"),
 }
-PHASES = ("data", "forward", "optimizer", "during save", "during write", "after save")
+PHASES = (
+    "data", "forward", "optimizer", "weights written", "row written", "during save", "during write", "after save",
+    "before summary",
+)  # fmt: skip
 TIMES = ("seconds", "images_per_s", "training_seconds", "run")
 
 
@@ -137,8 +141,31 @@ def arm(point: Point) -> None:
     Batches.epoch = epoch  # type: ignore[method-assign]
     loop._gradients = gradients
     checkpoint.save = trainer.checkpoint.save = save
+    arm_files(point, position)
     if point.phase == "optimizer":
         register_optimizer_step_post_hook(lambda *_: die() if position["step"] == point.step else None)
+
+
+def arm_files(point: Point, position: dict[str, int]) -> None:
+    """Patch this process so that it dies at a point between the files that a run writes beside its checkpoints."""
+    real_write_json = Run.write_json
+
+    def after(real: Callable[..., None], phase: str) -> Callable[..., None]:
+        def wrapped(*arguments: Any, **others: Any) -> None:
+            real(*arguments, **others)
+            if point.phase == phase and position["step"] >= point.step:
+                die()
+
+        return wrapped
+
+    def write_json(self: Run, path: Path, content: Any) -> None:
+        if point.phase == "before summary" and path == self.summary_path:
+            die()
+        real_write_json(self, path, content)
+
+    weights.write = after(weights.write, "weights written")
+    MetricLog.append = after(MetricLog.append, "row written")  # type: ignore[method-assign]
+    Run.write_json = write_json  # type: ignore[method-assign]
 
 
 def on_each_operation(call: Callable[[], object]) -> None:

@@ -27,7 +27,6 @@ def resolve(**changed: Any) -> Device:
     settings: dict[str, Any] = {
         "device": "cpu",
         "precision": "float32",
-        "channels_last": True,
         "compile": False,
         "threads": 1,
         "deterministic": True,
@@ -62,14 +61,14 @@ def test_auto_is_a_thread_for_each_core_this_process_may_use(monkeypatch: pytest
     [
         (False, 1e30, False),
         (True, 0.0, True),
-        ("auto", COMPILE_PAYS_MACS * 0.99, False),
-        ("auto", COMPILE_PAYS_MACS * 1.01, True),
+        ("auto", COMPILE_PAYS_MACS["cpu"] * 0.99, False),
+        ("auto", COMPILE_PAYS_MACS["cpu"] * 1.01, True),
     ],
 )
 def test_compiling_is_asked_for_or_must_pay(
     wish: object, macs: float, compiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(devices.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(devices, "compile_fault", lambda kind: "")
     place = resolve(compile=wish, training_macs=lambda: macs)
     assert (place.compiled, place.note) == (compiled, "")
 
@@ -103,7 +102,7 @@ def test_the_note_is_told(monkeypatch: pytest.MonkeyPatch, told: pytest.LogCaptu
 
 
 def test_a_short_run_is_not_compiled_and_a_long_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(devices, "compile_fault", lambda kind: "")
     for epochs, compiled in ((1, False), (100_000, True)):
         recipe = runs.recipe("compile=auto", f"epochs={epochs}", "data.limit=1000", model="resnet_20")
         parts, _ = runs.parts(recipe)
@@ -130,10 +129,19 @@ def test_gain_is_a_matter_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> N
         assert devices.gains_from_bf16(torch.device("cpu")) == gains
 
 
-@pytest.mark.parametrize("channels_last", [True, False])
-def test_the_memory_format_is_that_of_the_recipe(channels_last: bool) -> None:
-    placed = resolve(channels_last=channels_last).place(nn.Conv2d(3, 4, 3))
-    assert placed.weight.is_contiguous(memory_format=torch.channels_last) == channels_last  # type: ignore[union-attr, operator]
+def test_models_are_placed_channels_last() -> None:
+    placed = resolve().place(nn.Conv2d(3, 4, 3))
+    assert placed.weight.is_contiguous(memory_format=torch.channels_last)  # type: ignore[union-attr, operator]
+
+
+def test_a_compiler_that_fails_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(function: object) -> object:
+        raise RuntimeError("Python.h: No such file")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    place = resolve(compile=True)
+    assert not place.compiled
+    assert "Python.h" in place.note
 
 
 def test_two_runs_of_one_process_may_differ() -> None:
@@ -149,7 +157,9 @@ def test_weights_are_drawn_from_the_seed_and_the_global_stream_is_left_alone() -
         torch.manual_seed(99)
         before = torch.get_rng_state()
         recipe = runs.recipe(f"seed={seed}")
-        network = assembly.build(recipe, share.train, plugin=recipe.model.name)
+        network = assembly.build(
+            recipe, num_classes=len(share.train.classes), in_channels=share.train.shape[0], plugin=recipe.model.name
+        )
         drawn.append(next(network.parameters()).detach())
         assert torch.equal(torch.get_rng_state(), before)
         torch.manual_seed(5)

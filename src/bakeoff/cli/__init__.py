@@ -7,7 +7,7 @@ import typer
 
 from bakeoff.cli import screen
 from bakeoff.cli.verbs import app
-from bakeoff.errors import BakeoffError, RecipeError
+from bakeoff.errors import BakeoffError, RecipeError, StorageError
 
 __all__ = ["app", "main", "run"]
 
@@ -39,3 +39,11 @@ def run(arguments: list[str]) -> int:
         return 128 + signal.SIGINT
     except BrokenPipeError:
         return 128 + signal.SIGPIPE
+    except OSError as error:  # a place that may not even be looked into, wherever it was met
+        refused = StorageError(
+            str(error.filename or "storage"),
+            found=f"'{error.strerror or error}'",
+            expected="a place that this user may read and write",
+        )
+        screen.show_error(refused, as_json=as_json)
+        return refused.exit_code

@@ -91,7 +91,7 @@ def show_error(error: BakeoffError, *, as_json: bool) -> None:
 
 def print_json(content: object) -> None:
     """Print one JSON document on stdout."""
-    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(content, indent=2) + "\n")
 
 
 def print_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -123,11 +123,11 @@ def print_record(record: "Record", *, pictures: Sequence[Path] = ()) -> None:
             f"interval over seeds), test read {looks}x, training {summary['training_seconds']:,.0f} s",
             style="dim",
         )
-    out.print(f"  run      {record.folder}/")
+    out.print(f"  run      {record.folder}/", markup=False)
     for picture in pictures:
-        out.print(f"  picture  {picture}")
+        out.print(f"  picture  {picture}", markup=False)
     if summary:
-        out.print(f"  summary  {record.folder / 'evaluation_summary.json'}")
+        out.print(f"  summary  {record.folder / 'evaluation_summary.json'}", markup=False)
 
 
 def accuracy(scores: Mapping[str, Any]) -> str:

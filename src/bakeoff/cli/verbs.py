@@ -157,7 +157,7 @@ def list_things(
     if as_json:
         screen.print_json(rows)
     elif not rows:
-        screen.console().print(f"No {what} like '{pattern}'.")
+        screen.console().print(f"No {what} like '{pattern}'.", markup=False)
     else:
         screen.print_rows(f"{what}: {len(rows)}", rows)
 
@@ -229,7 +229,7 @@ def _present(record: "Record", drawn: Sequence[Path], *, as_json: bool) -> None:
         )
         return
     screen.print_record(record, pictures=drawn)
-    screen.console().print(f"  next     {_next(record)}")
+    screen.console().print(f"  next     {_next(record)}", markup=False)
 
 
 def _next(record: "Record") -> str:
@@ -248,7 +248,7 @@ def _next(record: "Record") -> str:
 
 def _allow_plugin(model: str) -> None:
     """Let `package.module:function`, typed by a person, be found in the folder where it was typed."""
-    if ":" in model:
+    if ":" in model and "" not in sys.path:
         sys.path.insert(0, "")
 
 

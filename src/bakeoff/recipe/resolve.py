@@ -30,6 +30,9 @@ SHORT = {
     "weight_decay": "optimizer.weight_decay",
 }
 
+# Keys that take values of several kinds: what to say of them, since each kind complains for itself.
+UNIONS = {"threads": "auto, or a whole number from 1 on", "compile": "auto, true or false"}
+
 
 def resolve(model: str, *, overrides: Sequence[str] = (), recipe: str | None = None, plugins: bool = False) -> Recipe:
     """Merge defaults, cards, a recipe file and key=value overrides into one checked recipe.
@@ -46,16 +49,18 @@ def resolve(model: str, *, overrides: Sequence[str] = (), recipe: str | None = N
     """
     name = _model_name(model, plugins=plugins)
     layers = [(f"card {card.stem}", read_yaml(card)) for card in _cards_of(name)]
-    layers.append(("command line", {"model": {"name": name}}))
     if recipe is not None:
         path = _recipe_path(recipe)
         layers.append((str(path), read_yaml(path)))
+    layers.append(("command line", {"model": {"name": name}}))  # typed, so it stands over the file's
     layers += [("command line", parse(text)) for text in overrides]
     complete = Recipe()
     for where, layer in layers:
         complete = overlay(complete, layer, where=where)
-    _model_name(complete.model.name, plugins=plugins and complete.model.name == name)
-    return complete.model_copy(update={"extended_from": []})  # a new run extends none, even by another's recipe
+    chosen = _model_name(complete.model.name, plugins=plugins and complete.model.name == name)
+    # The catalogue's spelling is the identity. A new run extends none, even by another's recipe.
+    model_section = complete.model.model_copy(update={"name": chosen})
+    return complete.model_copy(update={"model": model_section, "extended_from": []})
 
 
 def load(path: Path) -> Recipe:
@@ -84,7 +89,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except FileNotFoundError:
         raise DataError(str(path), found="no such file", expected="a recipe in YAML") from None
-    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException, ValueError) as error:
+    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
         line = " ".join(str(error).split())
         raise RecipeError(str(path), found=f"unreadable YAML ({line})", expected="a recipe in YAML") from None
     if not isinstance(content, dict):
@@ -134,7 +139,7 @@ def parse(text: str) -> dict[str, Any]:
     try:
         dotted = OmegaConf.from_dotlist([f"{SHORT.get(key, key)}={value}"])
         parsed = OmegaConf.to_container(dotted, resolve=False)
-    except (YAMLError, OmegaConfBaseException, ValueError, KeyError, IndexError) as error:
+    except (YAMLError, OmegaConfBaseException, ValueError, KeyError, IndexError, RecursionError) as error:
         line = " ".join(str(error).split())
         raise RecipeError(key, found=f"'{value}' ({line})", expected="a value in YAML") from None
     assert isinstance(parsed, dict)
@@ -159,6 +164,10 @@ def _explain(error: ValidationError, *, where: str) -> RecipeError:
     """Turn pydantic's first complaint into one message about the key as the person would type it."""
     first = error.errors()[0]
     # Discriminated unions put the chosen name into the location: (optimizer, sgd, lr).
+    if first["loc"] and first["loc"][0] in UNIONS:
+        key = str(first["loc"][0])
+        place = key if where == "command line" else f"{where}: {key}"
+        return RecipeError(place, found=f"{first['input']!r}", expected=UNIONS[key])
     union = first["loc"][:1] in (("optimizer",), ("schedule",))
     at = [str(part) for i, part in enumerate(first["loc"]) if not (union and i == 1)]
     key = ".".join(at) or where

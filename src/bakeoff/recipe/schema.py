@@ -211,7 +211,6 @@ class Recipe(Section):
     protocol: Literal["dev", "paper"] = "dev"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    channels_last: bool = True
     compile: Literal["auto"] | bool = "auto"
     threads: Literal["auto"] | Count = "auto"
     deterministic: bool = True  # on a GPU: deterministic kernels, so that a resumed run is the same run

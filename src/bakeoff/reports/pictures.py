@@ -16,15 +16,15 @@ def draw(record: Record) -> list[Path]:
     The matrix is of the test split where it was read, else of validation.
     """
     run, drawn = Run(record.folder), []
+    title = f"{record.recipe.model.name} on {record.recipe.data.name}, {record.name}"
     if record.rows:
         path = run.folder / "training_curves.png"
-        title = f"{record.recipe.model.name} on {record.recipe.data.name}, {record.name}"
         save(training_curves(record.rows, title=title, num_images=record.summary.get("val", {}).get("n")), path)
         drawn.append(path)
     for part in ("test", "val"):
         if part in record.summary:
             path = run.folder / "plots" / "confusion_matrix.png"
-            save(_confusion(run, part, title=f"{record.name}, {part}"), path)
+            save(_confusion(run, part, title=f"{title}, {part}"), path)
             drawn.append(path)
             break
     return drawn

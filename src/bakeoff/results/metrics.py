@@ -3,7 +3,7 @@
 All but `nll` and `ece` comes from integers: a number is the same however its images were batched.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,17 @@ def summarise(predictions: Predictions) -> dict[str, Any]:
         "superclass_top1": None if superclass is None else superclass / n,
         "superclass_correct": superclass,
     }
+
+
+def report(predictions: Predictions) -> dict[str, Any]:
+    """Return `summarise` and the tables below it: a row a class, and a row a superclass where there are some."""
+    confusion = confusion_matrix(predictions)
+    rows = table(confusion, predictions.classes)
+    content = summarise(predictions) | {"per_class": [asdict(row) for row in rows]}
+    if predictions.superclasses:
+        merged = table(merge(confusion, predictions), predictions.superclasses)
+        content["per_superclass"] = [asdict(row) for row in merged]
+    return content
 
 
 def label_ranks(predictions: Predictions) -> np.ndarray:

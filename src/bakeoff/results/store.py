@@ -3,10 +3,12 @@
 import json
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from bakeoff import recipe as recipes
@@ -147,14 +149,17 @@ def create(recipe: Recipe, folder: Path) -> Run:
         RecipeError: the folder exists.
         StorageError: it cannot be made.
     """
+    aside = folder.with_name(f".{token_hex(8)}")
     with storage_errors(folder):
+        aside.mkdir(parents=True)
         try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            raise _taken(folder) from None
-    run = Run(folder)
-    write_atomically(run.recipe_path, recipe.to_yaml().encode())
-    return run
+            write_atomically(aside / "recipe.yaml", recipe.to_yaml().encode())
+            if folder.exists():
+                raise _taken(folder)
+            aside.rename(folder)  # with its recipe or not at all; refuses a folder with anything in it
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    return Run(folder)
 
 
 def _taken(folder: Path) -> RecipeError:
@@ -190,7 +195,7 @@ def find(text: str, *, root: Path) -> Run:
 
 def list_runs(root: Path) -> list[Run]:
     """List all runs under `root`, by model and name."""
-    return [Run(path.parent) for path in sorted(root.glob("*/*/recipe.yaml"))]
+    return [Run(path.parent) for path in sorted(root.glob("*/[!.]*/recipe.yaml"))]
 
 
 def records(root: Path) -> tuple[list[Record], list[BakeoffError]]:

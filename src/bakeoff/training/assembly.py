@@ -18,6 +18,7 @@ from bakeoff.data.images import ImageSet
 from bakeoff.data.mix import Mix
 from bakeoff.errors import RecipeError
 from bakeoff.models import cost
+from bakeoff.models.cost import Cost
 from bakeoff.optim import average, schedules
 from bakeoff.recipe import Recipe
 from bakeoff.training.device import Device, resolve
@@ -89,29 +90,29 @@ def build(recipe: Recipe, *, num_classes: int, in_channels: int, plugin: str | N
         return models.build(name, num_classes=num_classes, in_channels=in_channels, **recipe.model.options)
 
 
-def place(recipe: Recipe, *, training_macs: Callable[[], float] = lambda: 0.0) -> Device:
-    """Decide where the run computes."""
+def place(recipe: Recipe, *, compiled: bool | None = None, training_macs: Callable[[], float] = lambda: 0.0) -> Device:
+    """Decide where the run computes; `compiled` is what was decided when it began, if it did."""
     return resolve(
         device=recipe.device,
         precision=recipe.precision,
-        channels_last=recipe.channels_last,
-        compile=recipe.compile,
+        compile=compiled if compiled is not None and recipe.compile == "auto" else recipe.compile,
         threads=recipe.threads,
         deterministic=recipe.deterministic,
         training_macs=training_macs,
     )
 
 
-def assemble(recipe: Recipe, share: Share, *, plugin: str | None) -> Parts:
+def assemble(recipe: Recipe, share: Share, *, plugin: str | None, compiled: bool | None = None) -> Parts:
     """Turn the recipe into the parts of a run."""
     shape = share.train.shape
     network = build(recipe, num_classes=len(share.train.classes), in_channels=shape[0], plugin=plugin)
 
     def training_macs() -> float:
+        price, _ = appraise(network, shape)
         # One forward pass and twice that backward.
-        return 3.0 * cost.cost(network, shape).macs * len(share.train) * recipe.epochs
+        return 3.0 * price.macs * len(share.train) * recipe.epochs if price else 0.0
 
-    device = place(recipe, training_macs=training_macs)
+    device = place(recipe, compiled=compiled, training_macs=training_macs)
     if device.note:
         _log.warning(device.note)
     network = device.place(network)
@@ -136,6 +137,15 @@ def assemble(recipe: Recipe, share: Share, *, plugin: str | None) -> Parts:
         accumulate=recipe.accumulate,
         clip_norm=recipe.clip_norm,
     )
+
+
+def appraise(network: nn.Module, shape: tuple[int, int, int]) -> tuple[Cost | None, str | None]:
+    """Return cost and fingerprint, or neither: a plug-in may do what cannot be followed without numbers."""
+    try:
+        return cost.cost(network, shape), cost.fingerprint(network, shape)
+    except Exception as error:  # whatever somebody else's network raises, it can still be trained
+        _log.warning("The network's cost cannot be computed (%s: %s).", type(error).__name__, error)
+        return None, None
 
 
 def card(recipe: Recipe, images: ImageSet) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from bakeoff.errors import ResumeRefused
 from bakeoff.results.files import storage_errors, sync_folder
 
 KEEP = 2
+_MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError)  # another OSError says nothing of the checkpoint
 _STEP = re.compile(r"step-(\d+)")
 _log = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ def newest(folder: Path, *, device: torch.device) -> Checkpoint | None:
         path = folder / f"step-{step}"
         try:
             return _read(path, step=step, device=device)
-        except (OSError, ValueError, LookupError, TypeError) as error:  # the last two: JSON of another shape
+        except (*_MISSING, ValueError, LookupError, TypeError) as error:  # the last two: JSON of another shape
             aside = path.with_name(f"{path.name}.corrupt")
             _log.warning("Checkpoint %s is damaged (%s); it is set aside as %s.", path, error, aside.name)
             shutil.rmtree(aside, ignore_errors=True)

@@ -1,6 +1,7 @@
 """Where one run computes: device, precision, threads, compiler. The one door to Accelerate."""
 
 import ctypes
+import math
 import os
 import shutil
 import sys
@@ -16,9 +17,10 @@ from torch import Tensor, nn
 
 from bakeoff.errors import RecipeError
 
-# Multiply-adds of a run from which compiling has paid for itself on two cores. It costs about a minute the first time;
-# resnet_20 then takes a tenth less time a step, so an eager run must last some eight minutes.
-COMPILE_PAYS_MACS = 5e13
+# Multiply-adds of a run from which compiling has paid for itself. It costs about a minute the first time. On two cores
+# resnet_20 then takes a tenth less time a step, so an eager run must last some eight minutes. A GPU is some hundred
+# times as fast: by arithmetic, not yet measured.
+COMPILE_PAYS_MACS = {"cpu": 5e13, "cuda": 5e15}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,16 +37,14 @@ class Device:
 
     kind: torch.device
     precision: Literal["float32", "bf16"]
-    channels_last: bool
     threads: int
     compiled: bool
     note: str
     accelerator: Accelerator
 
     def place(self, model: nn.Module) -> nn.Module:
-        """Move the model to the device, in the memory format of the run."""
-        layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        return model.to(self.kind).to(memory_format=layout)
+        """Move the model to the device, channels last, as the batches are."""
+        return model.to(self.kind).to(memory_format=torch.channels_last)
 
     def compile(self, model: nn.Module) -> nn.Module:
         """Return the compiled model where the run compiles, else the model itself."""
@@ -63,7 +63,6 @@ def resolve(
     *,
     device: str,
     precision: str,
-    channels_last: bool,
     compile: bool | Literal["auto"],
     threads: int | Literal["auto"],
     deterministic: bool,
@@ -84,14 +83,13 @@ def resolve(
     if deterministic and kind.type == "cuda":
         # Read by cuBLAS when it is first used; without it its reductions differ from run to run.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(deterministic and kind.type == "cuda")
     half = precision == "bf16" or (precision == "auto" and gains_from_bf16(kind))
     AcceleratorState._reset_state(reset_partial_state=True)  # two runs in one process may differ
     compiled, note = _decide_compile(compile, kind, training_macs)
     return Device(
         kind=kind,
         precision="bf16" if half else "float32",
-        channels_last=channels_last,
         threads=count,
         compiled=compiled,
         note=note,
@@ -141,9 +139,20 @@ def _keep_memory() -> None:
 def _decide_compile(
     wish: bool | Literal["auto"], kind: torch.device, training_macs: Callable[[], float]
 ) -> tuple[bool, str]:
-    """Compile when asked to, or when the run is long enough to earn it; never without a compiler."""
-    if wish is False or (wish == "auto" and training_macs() < COMPILE_PAYS_MACS):
+    """Compile when asked to, or when the run is long enough to earn it; never where it would fail."""
+    pays = COMPILE_PAYS_MACS.get(kind.type, math.inf)
+    if wish is False or (wish == "auto" and training_macs() < pays):
         return False, ""
-    if kind.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
-        return False, "compile: no C++ compiler was found, so the model runs uncompiled."
-    return True, ""
+    fault = compile_fault(kind)
+    return not fault, fault and f"The model runs uncompiled: {fault}."
+
+
+def compile_fault(kind: torch.device) -> str:
+    """Return why nothing can be compiled for this device on this machine, or an empty string: by trying it."""
+    if kind.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++" if sys.platform == "linux" else "c++")):
+        return "no C++ compiler was found"
+    try:
+        torch.compile(torch.sin)(torch.ones(8, device=kind))
+    except Exception as error:  # a compiler, its headers or Triton: each fails in its own way
+        return f"the compiler failed ({' '.join(str(error).split())[:200]})"
+    return ""

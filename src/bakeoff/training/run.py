@@ -3,8 +3,8 @@
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from bakeoff import data
 from bakeoff.errors import BakeoffError, DataError, RecipeError, ResumeRefused
-from bakeoff.models import cost
 from bakeoff.recipe import Recipe, overlay
 from bakeoff.record import Record
 from bakeoff.results import lock, metrics, predictions, store
@@ -98,7 +98,8 @@ def _go_on(run: Run, *, epochs: int | None, plugin: str | None, command: Sequenc
         _log.info("Run %s is finished; epochs=N with N > %d would extend it.", run.folder, recipe.epochs)
         return
     share = assembly.load(recipe)
-    parts = assembly.assemble(recipe, share, plugin=plugin)
+    begun = run.read_json(run.environment_path)
+    parts = assembly.assemble(recipe, share, plugin=plugin, compiled=begun.get("compiled"))
     if found is None:
         _check_unstarted(run)
     _write_split(run, share)
@@ -131,7 +132,7 @@ def read_test(run: Run, *, plugin: str | None = None, command: Sequence[str] = (
             recipe, num_classes=card["num_classes"], in_channels=card["image_shape"][0], plugin=plugin
         )
         network = device.place(network)
-        network.load_state_dict(state)
+        _load(network, state, where=run.weights("best"))
         # Written down before the look: one that is killed halfway is a look as well.
         look = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "command": list(command)}
         summary["test_reads"] = [*looks, look]
@@ -142,7 +143,7 @@ def read_test(run: Run, *, plugin: str | None = None, command: Sequence[str] = (
             raise DataError(str(run.folder), found=found, expected="the classes that the run was trained on")
         outcome = evaluate(network, images, device=device)
         predictions.write(replace(outcome, split="test", recipe_digest=recipe.digest), run.predictions("test"))
-        run.write_json(run.summary_path, summary | {"test": metrics.summarise(outcome)})
+        run.write_json(run.summary_path, summary | {"test": metrics.report(outcome)})
     return run.record()
 
 
@@ -219,27 +220,26 @@ def _finish(recipe: Recipe, run: Run, share: Share, trainer: Trainer) -> None:
         weights.write(trainer.scored, run.weights("best"), card=trainer.plan.card)
     state, _ = weights.read(run.weights("best"), device=trainer.parts.device.kind)
     trainer.scored.load_state_dict(state)
-    shape = share.train.shape
-    price = cost.cost(trainer.network, shape)
+    price, fingerprint = assembly.appraise(trainer.network, share.train.shape)
     summary: dict[str, Any] = {
         "model": recipe.model.name,
         "run": run.folder.name,
         "digest": recipe.digest,
-        "fingerprint": cost.fingerprint(trainer.network, shape),
+        "fingerprint": fingerprint,
         "protocol": recipe.protocol,
         "seed": recipe.seed,
         "epochs": recipe.epochs,
         "steps": trainer.position.step,
         "train_images": len(share.train),
         "selected_on": "last epoch" if trainer.val is None else f"val/top1, epoch {trainer.best_epoch}",
-        "params_m": price.params / 1e6,
-        "macs_g": price.macs / 1e9,
+        "params_m": price.params / 1e6 if price else None,
+        "macs_g": price.macs / 1e9 if price else None,
         "training_seconds": round(trainer.seconds, 1),
     }
     if trainer.val is not None:
         outcome = evaluate(trainer.scored, trainer.val, device=trainer.parts.device)
         predictions.write(replace(outcome, split="val", recipe_digest=recipe.digest), run.predictions("val"))
-        summary["val"] = metrics.summarise(outcome)
+        summary["val"] = metrics.report(outcome)
     if looks := run.read_json(run.summary_path).get("test_reads"):
         summary["test_reads"] = looks  # of the shorter run that this one extends: a look stays a look
     run.write_json(run.summary_path, summary)
@@ -253,6 +253,19 @@ def _add_to_environment(run: Run, now: dict[str, Any], *, begun: bool) -> None:
         again = {key: now[key] for key in ("command", "started")}
         now = {**before, "resumed": [*before.get("resumed", []), again]}
     run.write_json(run.environment_path, now)
+
+
+def _load(network: nn.Module, state: Mapping[str, torch.Tensor], *, where: Path) -> None:
+    """Put weights into a network, which may be a plug-in that has changed since.
+
+    Raises:
+        DataError: they do not fit.
+    """
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        found = f"weights of another network ({' '.join(str(error).split())[:200]})"
+        raise DataError(str(where), found=found, expected="the weights of the network as it is built now") from None
 
 
 def _write_split(run: Run, share: Share) -> None:
@@ -309,12 +322,19 @@ def _check_unstarted(run: Run) -> None:
     _log.warning("%s was stopped before its first checkpoint: it starts from step 0.", run.folder)
 
 
+class _TextLog(logging.FileHandler):
+    """A log that a full disk cannot turn into the run's error."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        """Drop the line."""
+
+
 @contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
     """Send the package's log to the run's text log, as well as wherever it goes already."""
     package = logging.getLogger("bakeoff")
     with storage_errors(path):
-        handler = logging.FileHandler(path, encoding="utf-8")
+        handler = _TextLog(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     level = package.level
     package.addHandler(handler)
@@ -328,4 +348,5 @@ def _logging_to(path: Path) -> Iterator[None]:
     finally:
         package.setLevel(level)
         package.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # on a full disk the last lines are lost, but not the error that says so
+            handler.close()

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from bakeoff.data.images import ImageSet
-from bakeoff.errors import Diverged, Interrupted
+from bakeoff.errors import Diverged, Interrupted, ResumeRefused
 from bakeoff.results import metrics
 from bakeoff.results.store import Run
 from bakeoff.training import checkpoint, loop, weights
@@ -84,6 +84,7 @@ class Trainer:
     best_epoch: int = 0
     val_top1: float = math.nan
     seconds: float = 0.0
+    mean_loss: float = math.nan  # of the last epoch: what a progress bar shows where reading a step's would wait
     _told: float = 0.0
 
     def __post_init__(self) -> None:
@@ -108,7 +109,7 @@ class Trainer:
             self.position.epoch += 1
             self._evaluate_and_log()
             self._save()
-            if self.stop and self.position.epoch < self.plan.epochs:
+            if self.stop:  # also after the last epoch: whoever stops a run wants no more from it
                 self._interrupt()
 
     def begin(self) -> None:
@@ -119,10 +120,18 @@ class Trainer:
     def restore(self, found: Checkpoint) -> None:
         """Take up a saved state; metric rows beyond it are dropped, since they will come again."""
         state = found.state
-        self.network.load_state_dict(state["model"])
-        self.parts.optimizer.load_state_dict(state["optimizer"])
-        if self.parts.average is not None:
-            self.parts.average.load_state_dict(state["average"])
+        try:
+            self.network.load_state_dict(state["model"])
+            self.parts.optimizer.load_state_dict(state["optimizer"])
+            if self.parts.average is not None:
+                self.parts.average.load_state_dict(state["average"])
+        except (RuntimeError, ValueError) as error:
+            raise ResumeRefused(
+                f"step {found.step} of {self.run.folder}",
+                found=f"the state of another network ({' '.join(str(error).split())[:200]})",
+                expected="that of the network as it is built now",
+                hint="A plug-in's code has changed since the run began.",
+            ) from None
         self.position.epoch, self.position.step = state["epoch"], state["step"]
         self.position.losses.copy_(state["losses"])
         self.best_top1, self.best_epoch = state["best_top1"], state["best_epoch"]
@@ -197,7 +206,7 @@ class Trainer:
         self._told = now
         on_host = self.parts.device.kind.type == "cpu"
         done = self.position.step_in_epoch
-        loss = float(self.position.losses[done - 1]) if on_host and done else math.nan
+        loss = float(self.position.losses[done - 1]) if on_host and done else self.mean_loss
         images = (self.position.step - first) * self.parts.batches.batch_size
         self.tell(
             Tick(
@@ -219,6 +228,7 @@ class Trainer:
             "lr": max(group["lr"] for group in self.parts.optimizer.param_groups),
             "train/loss": float(losses.mean()),
         }
+        self.mean_loss = row["train/loss"]
         if self.val is not None and (number % self.plan.eval_every == 0 or number == self.plan.epochs):
             outcome = evaluate(self.scored, self.val, device=self.parts.device)
             if not np.isfinite(outcome.logits).all():
