@@ -4,7 +4,7 @@
 #   bash run.sh MODEL [epochs [batch [lr [run_name]]]]   MODEL on CIFAR-100
 set -euo pipefail
 
-if [ $# -gt 5 ] || [ "${1-x}" = "" ] || [ "${1#-}" != "${1-}" ]; then
+if [ $# -gt 5 ] || { [ $# -gt 0 ] && [[ -z "$1" || "$1" == -* ]]; }; then
   echo "usage: bash run.sh [MODEL [epochs [batch [lr [run_name]]]]]     (bakeoff train --help for more)" >&2
   exit 2
 fi
