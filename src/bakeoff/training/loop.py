@@ -78,11 +78,10 @@ def epoch(parts: Parts, position: Position) -> Iterator[None]:
 
 def _gradients(parts: Parts, batch: Batch) -> Tensor:
     """Add the gradients of one batch, part by part, and return its mean loss, still on the device."""
-    total = torch.zeros((), device=batch.x.device)
+    losses = []
     for x, targets in zip(batch.x.chunk(parts.accumulate), batch.targets.chunk(parts.accumulate), strict=True):
         with parts.device.autocast():
-            outcome = parts.objective(parts.model, x, targets)
-        loss = outcome.loss / parts.accumulate
-        parts.device.backward(loss)
-        total += loss.detach()
-    return total
+            loss = parts.objective(parts.model, x, targets).loss
+        parts.device.backward(loss if parts.accumulate == 1 else loss / parts.accumulate)
+        losses.append(loss.detach())
+    return losses[0] if parts.accumulate == 1 else torch.stack(losses).mean()
