@@ -1,6 +1,8 @@
 """What every test stands on: one thread, a cache of its own, real data where there is some."""
 
+import logging
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +30,17 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BAKEOFF_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(autouse=True)
+def what_a_command_changes() -> Iterator[None]:
+    """Put back what a command line run inside this process sets for itself: the package's log, the search path."""
+    log, path = logging.getLogger("bakeoff"), list(sys.path)
+    handlers, level, propagate = list(log.handlers), log.level, log.propagate
+    yield
+    log.handlers, log.propagate = handlers, propagate
+    log.setLevel(level)  # besides setting it, forgets what loggers below remember of it
+    sys.path[:] = path
 
 
 @pytest.fixture(scope="session")
