@@ -4,7 +4,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,13 +18,15 @@ from bakeoff.data.images import ImageSet
 from bakeoff.data.mix import Mix
 from bakeoff.errors import RecipeError
 from bakeoff.models import cost
-from bakeoff.models.cost import Cost
 from bakeoff.optim import average, schedules
 from bakeoff.recipe import Recipe
 from bakeoff.training.device import Device, resolve
 from bakeoff.training.loop import Parts
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Shape = tuple[int, int, int]  # channels, height, width
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +110,7 @@ def assemble(recipe: Recipe, share: Share, *, plugin: str | None, compiled: bool
     network = build(recipe, num_classes=len(share.train.classes), in_channels=shape[0], plugin=plugin)
 
     def training_macs() -> float:
-        price, _ = appraise(network, shape)
+        price = followed(cost.cost, network, shape)
         # One forward pass and twice that backward.
         return 3.0 * price.macs * len(share.train) * recipe.epochs if price else 0.0
 
@@ -139,13 +141,13 @@ def assemble(recipe: Recipe, share: Share, *, plugin: str | None, compiled: bool
     )
 
 
-def appraise(network: nn.Module, shape: tuple[int, int, int]) -> tuple[Cost | None, str | None]:
-    """Return cost and fingerprint, or neither: a plug-in may do what cannot be followed without numbers."""
+def followed(measure: Callable[[nn.Module, Shape], T], network: nn.Module, shape: Shape) -> T | None:
+    """Return a network's cost or fingerprint, or None: a plug-in may do what cannot be followed without numbers."""
     try:
-        return cost.cost(network, shape), cost.fingerprint(network, shape)
+        return measure(network, shape)
     except Exception as error:  # whatever somebody else's network raises, it can still be trained
-        _log.warning("The network's cost cannot be computed (%s: %s).", type(error).__name__, error)
-        return None, None
+        _log.warning("The network's %s cannot be computed (%s: %s).", measure.__name__, type(error).__name__, error)
+        return None
 
 
 def card(recipe: Recipe, images: ImageSet) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from torch import nn
 
 from bakeoff import data
 from bakeoff.errors import BakeoffError, DataError, RecipeError, ResumeRefused
+from bakeoff.models import cost
 from bakeoff.recipe import Recipe, overlay
 from bakeoff.record import Record
 from bakeoff.results import lock, metrics, predictions, store
@@ -220,12 +221,12 @@ def _finish(recipe: Recipe, run: Run, share: Share, trainer: Trainer) -> None:
         weights.write(trainer.scored, run.weights("best"), card=trainer.plan.card)
     state, _ = weights.read(run.weights("best"), device=trainer.parts.device.kind)
     trainer.scored.load_state_dict(state)
-    price, fingerprint = assembly.appraise(trainer.network, share.train.shape)
+    price = assembly.followed(cost.cost, trainer.network, share.train.shape)
     summary: dict[str, Any] = {
         "model": recipe.model.name,
         "run": run.folder.name,
         "digest": recipe.digest,
-        "fingerprint": fingerprint,
+        "fingerprint": assembly.followed(cost.fingerprint, trainer.network, share.train.shape),
         "protocol": recipe.protocol,
         "seed": recipe.seed,
         "epochs": recipe.epochs,
