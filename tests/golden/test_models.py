@@ -1,7 +1,7 @@
 """Each network, frozen: its counts, and what it answers with weights made by a formula.
 
 A change here is a change of the network. Where it is meant, write the file anew:
-    python tests/golden/test_models.py
+    python -m tests.golden.test_models
 """
 
 import json
@@ -9,34 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 from bakeoff import catalogue, models
 from bakeoff.models.cost import cost
+from tests.formula import fill, numbers
 
 GOLDEN = Path(__file__).with_name("models.json")
-
-
-def numbers(shape: tuple[int, ...], *, salt: int) -> Tensor:
-    """Make float64 numbers in [-1, 1) out of integers alone: the same on every machine, from no generator."""
-    i = torch.arange(torch.Size(shape).numel(), dtype=torch.int64) + 1000 * salt
-    hashed = (i * i % 2_147_483_647 * 48_271 + i * 69_621) % 2_147_483_647
-    return (hashed.double() / 2**30 - 1).reshape(shape)
-
-
-def fill(network: nn.Module) -> None:
-    """Give every tensor values that matter: filters of He's size, norms away from zero and one."""
-    for salt, (key, value) in enumerate(network.state_dict().items()):
-        if not value.is_floating_point():
-            continue
-        made = numbers(tuple(value.shape), salt=salt)
-        if value.ndim > 1:
-            made = made * (6 / value[0].numel()) ** 0.5
-        elif key.endswith(("running_var", "weight")):
-            made = 1 + made / 2
-        else:
-            made = made / 4
-        value.copy_(made)
 
 
 def describe(name: str) -> dict[str, object]:

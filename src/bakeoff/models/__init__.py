@@ -18,38 +18,42 @@ BUILDERS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def build(name: str, *, num_classes: int, in_channels: int = 3, **options: object) -> nn.Module:
+def build(name: str, *, num_classes: int, in_channels: int = 3, image_size: int = 32, **options: object) -> nn.Module:
     """Build a network, its weights drawn from torch's global generator, which the caller seeds.
 
     Args:
         name: a model of the catalogue, a builder, or the import path `package.module:function` of a function
-            that takes `num_classes`, `in_channels` and the options. Importing runs that module's code:
+            that takes `num_classes`, `in_channels`, the options, and `image_size` if it wants it. Importing runs that module's code:
             whether that is allowed is the caller's decision.
         num_classes: the width of the logits.
         in_channels: channels of a picture.
+        image_size: height and width of a picture in pixels: strides, and position tables, follow it.
         options: keyword arguments of the builder, over those of the catalogue.
 
     Raises:
         RecipeError: an unknown name or option, a value that the builder cannot use.
     """
-    for key, count in (("num_classes", num_classes), ("in_channels", in_channels)):
+    for key, count in (("num_classes", num_classes), ("in_channels", in_channels), ("image_size", image_size)):
         if count < 1:
             raise RecipeError(f"model.{key}", found=f"{count}", expected="1 or more")
     if ":" in name:
-        return _build_plugin(name, num_classes=num_classes, in_channels=in_channels, **options)
+        return _build_plugin(name, num_classes=num_classes, in_channels=in_channels, image_size=image_size, **options)
     if name not in BUILDERS:
         model = catalogue.find(name)
         name, options = model.builder, {**model.options, **options}
     builder = BUILDERS[name]
     refuse_unknown("model", options, inspect.getfullargspec(builder).kwonlydefaults or ())
-    return builder(num_classes=num_classes, in_channels=in_channels, **options)
+    return builder(num_classes=num_classes, in_channels=in_channels, image_size=image_size, **options)
 
 
-def _build_plugin(path: str, **arguments: object) -> nn.Module:
+def _build_plugin(path: str, *, image_size: int, **arguments: object) -> nn.Module:
     module_name, _, function_name = path.partition(":")
     try:
         function = getattr(import_module(module_name), function_name)
-        inspect.signature(function).bind(**arguments)
+        signature = inspect.signature(function)
+        if "image_size" in signature.parameters:
+            arguments["image_size"] = image_size
+        signature.bind(**arguments)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         expected = f"package.module:function, a function that takes {', '.join(arguments)}"
         raise RecipeError("model.name", found=f"'{path}' ({error})", expected=expected) from error

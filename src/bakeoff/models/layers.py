@@ -1,15 +1,113 @@
-"""Layers that have no paper: what the networks of this room share."""
+"""Layers that have no paper, and the frame of a residual network: what the networks of this room share."""
 
-from torch import nn
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bakeoff.errors import RecipeError
+
+# Pictures below this size get the small form of a network: the strides of its beginning are left out.
+SMALL_BELOW_PX = 128
 
 
-def conv(in_channels: int, out_channels: int, *, kernel_size: int, stride: int = 1) -> nn.Conv2d:
+def conv(in_channels: int, out_channels: int, *, kernel_size: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
     """Make a convolution without bias (a normalisation follows) that keeps the size at stride 1."""
-    return nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, bias=False)
+    padding = kernel_size // 2
+    return nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=padding, groups=groups, bias=False)
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """Normalise over the channels of each pixel; in channels-last memory the permutations move nothing."""
+
+    def __init__(self, width: int, *, eps: float = 1e-6) -> None:
+        super().__init__(width, eps=eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [b c h w] to the same shape."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class Mlp(nn.Module):
+    """Two matrices with a GELU between them, over the last axis."""
+
+    def __init__(self, width: int, hidden_width: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden_width)
+        self.fc2 = nn.Linear(hidden_width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [... width] to the same shape."""
+        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
+        return out
+
+
+class DropPath(nn.Module):
+    """While training, drop a residual branch per picture, and scale the others so that the mean stays.
+
+    Source: Huang et al., "Deep Networks with Stochastic Depth", 2016, https://arxiv.org/abs/1603.09382,
+    section 3; the chance grows linearly with depth, see `drop_path_rates`.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [b ...] to the same shape."""
+        if not self.training or self.rate == 0:
+            return x
+        keep = 1 - self.rate
+        kept = x.new_empty((x.shape[0],) + (1,) * (x.ndim - 1)).bernoulli_(keep)
+        return x * (kept / keep)
+
+    def extra_repr(self) -> str:
+        """Show the rate where the network is printed."""
+        return f"rate={self.rate:g}"
+
+
+def drop_path_rates(drop_path: float, num_blocks: int) -> list[float]:
+    """Return the chance of each block to be dropped: 0 for the first, linearly up to `drop_path` for the last.
+
+    Raises:
+        RecipeError: a chance outside [0, 1).
+    """
+    if not 0 <= drop_path < 1:
+        raise RecipeError("model.drop_path", found=f"{drop_path}", expected="a chance in [0, 1)")
+    return [drop_path * i / max(num_blocks - 1, 1) for i in range(num_blocks)]
+
+
+def choose_stem(stem: str, image_size: int, *, known: Sequence[str] = ("small", "imagenet")) -> str:
+    """Return which beginning a network gets: what was asked for, or for "auto" what suits the picture's size.
+
+    Raises:
+        RecipeError: a stem that is neither "auto" nor known.
+    """
+    if stem == "auto":
+        return "small" if image_size < SMALL_BELOW_PX else "imagenet"
+    if stem not in known:
+        raise RecipeError("model.stem", found=f"{stem!r}", expected=f"auto, {' or '.join(known)}")
+    return stem
+
+
+def refuse_smaller(image_size: int, *, than: int) -> None:
+    """Refuse pictures that the strides of a network would divide to nothing.
+
+    Raises:
+        RecipeError: `image_size` is below `than` pixels.
+    """
+    if image_size < than:
+        raise RecipeError(
+            "model",
+            found=f"pictures of {image_size} px",
+            expected=f"{than} px or more for this network, whose strides divide the picture",
+            hint="Larger pictures, or a network with fewer stages, such as resnet_20.",
+        )
 
 
 def initialise(network: nn.Module) -> None:
-    """Draw the first weights from torch's global generator, which the caller seeds.
+    """Draw the first weights of a convolutional network from torch's global generator, which the caller seeds.
 
     Filters: normal with variance 2 / fan_out, so that the gradient keeps its size through ReLUs.
     Matrices: normal with standard deviation 0.01, so that the first loss is the logarithm of the
@@ -22,6 +120,68 @@ def initialise(network: nn.Module) -> None:
         match module:
             case nn.Conv2d():
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
             case nn.Linear():
                 nn.init.normal_(module.weight, std=0.01)
                 nn.init.zeros_(module.bias)
+
+
+class MakeBlock(Protocol):
+    """A function that makes one block of a residual network.
+
+    `progress` tells where in the depth the block stands: 0 is the first, 1 the last.
+    """
+
+    def __call__(self, in_width: int, width: int, *, stride: int, progress: float) -> nn.Module:
+        """Make the block that maps [b in_width h w] to [b width*expansion h/stride w/stride]."""
+
+
+class ResidualNet(nn.Module):
+    """Stem, stages of blocks, mean over the picture, one matrix. Names as in torchvision's ResNet.
+
+    Args:
+        num_classes: the width of the logits.
+        in_channels: channels of a picture.
+        make_block: makes one block.
+        widths: channels of each stage, before the blocks' expansion.
+        depths: blocks of each stage; each stage but the first halves the picture.
+        expansion: output channels of a block over the width of its stage.
+        stem: "small" is 3x3 at stride 1; "imagenet" is 7x7 at stride 2, then pooling at stride 2.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        in_channels: int,
+        make_block: MakeBlock,
+        widths: Sequence[int],
+        depths: Sequence[int],
+        expansion: int = 1,
+        stem: str = "small",
+    ) -> None:
+        super().__init__()
+        width, large = widths[0], stem == "imagenet"
+        self.conv1 = conv(in_channels, width, kernel_size=7 if large else 3, stride=2 if large else 1)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if large else nn.Identity()
+        self.stages = [f"layer{i}" for i in range(1, len(depths) + 1)]
+        made, last = 0, max(sum(depths) - 1, 1)
+        for stage, stage_width, depth in zip(self.stages, widths, depths, strict=True):
+            blocks = nn.Sequential()
+            for i in range(depth):
+                stride = 2 if i == 0 and stage != "layer1" else 1
+                blocks.append(make_block(width, stage_width, stride=stride, progress=made / last))
+                width, made = stage_width * expansion, made + 1
+            self.add_module(stage, blocks)
+        self.fc = nn.Linear(width, num_classes)
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map pictures [b c h w] to logits [b classes]."""
+        x = self.maxpool(F.relu(self.bn1(self.conv1(x)), inplace=True))
+        for stage in self.stages:
+            x = getattr(self, stage)(x)
+        logits: Tensor = self.fc(x.mean((2, 3)))
+        return logits

@@ -3,22 +3,21 @@
 Paper:   He et al., "Deep Residual Learning for Image Recognition", 2015. https://arxiv.org/abs/1512.03385
 Follows: section 4.2 for `small_resnet` (20, 32, 44, 56, 110 layers); table 1 for `resnet` (18, 34, 50), and
          ten layers, one block a stage, as the paper does not have it.
-Differs: `resnet` starts with a 3x3 convolution of stride 1 and no pooling, so that 32-pixel images reach the
-         last stage at 4x4 (`stem="imagenet"` is the paper's); the bottleneck has its stride in the 3x3
+Differs: below 128 pixels `resnet` starts with a 3x3 convolution of stride 1 and no pooling, so that 32-pixel
+         images reach the last stage at 4x4 (`stem="imagenet"` is the paper's); the bottleneck has its stride in the 3x3
          convolution, as torchvision; `small_resnet` changes width by a projection (the paper's option B)
          where the paper's own CIFAR nets pad with zeros (`shortcut="A"`); the last layer starts small.
 Checked: parameters, logits and gradients against torchvision 0.29 resnet18, 34, 50 (18, 50 with both stems);
          `small_resnet` against a second implementation written with functions only, and published counts.
 """
 
-from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bakeoff.errors import RecipeError
-from bakeoff.models.layers import conv, initialise
+from bakeoff.models.layers import MakeBlock, ResidualNet, choose_stem, conv
 
 
 class PadShortcut(nn.Module):
@@ -102,56 +101,9 @@ def make_shortcut(in_width: int, out_width: int, *, stride: int, kind: str) -> n
     return nn.Sequential(conv(in_width, out_width, kernel_size=1, stride=stride), nn.BatchNorm2d(out_width))
 
 
-class ResNet(nn.Module):
-    """Stem, stages of residual blocks, mean over the picture, one matrix. Names as in torchvision.
-
-    Args:
-        num_classes: the width of the logits.
-        in_channels: channels of a picture.
-        block: the kind of residual block.
-        widths: channels of each stage, before the block's expansion.
-        depths: blocks of each stage; each stage but the first halves the picture.
-        shortcut: where the shape changes, "B" is a 1x1 projection with its norm, "A" pads with zeros.
-        stem: "small" is 3x3 at stride 1; "imagenet" is 7x7 at stride 2, then pooling at stride 2.
-    """
-
-    def __init__(
-        self,
-        *,
-        num_classes: int,
-        in_channels: int,
-        block: type[Block],
-        widths: Sequence[int],
-        depths: Sequence[int],
-        shortcut: str = "B",
-        stem: str = "small",
-    ) -> None:
-        super().__init__()
-        width, large = widths[0], stem == "imagenet"
-        self.conv1 = conv(in_channels, width, kernel_size=7 if large else 3, stride=2 if large else 1)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if large else nn.Identity()
-        self.stages = [f"layer{i}" for i in range(1, len(depths) + 1)]
-        for stage, out_width, depth in zip(self.stages, widths, depths, strict=True):
-            blocks = nn.Sequential()
-            for i in range(depth):
-                stride = 2 if i == 0 and stage != "layer1" else 1
-                blocks.append(block(width, out_width, stride=stride, shortcut=shortcut))
-                width = out_width * block.expansion
-            self.add_module(stage, blocks)
-        self.fc = nn.Linear(width, num_classes)
-        initialise(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map pictures [b c h w] to logits [b classes]."""
-        x = self.maxpool(F.relu(self.bn1(self.conv1(x)), inplace=True))
-        for stage in self.stages:
-            x = getattr(self, stage)(x)
-        logits: Tensor = self.fc(x.mean((2, 3)))
-        return logits
-
-
-def small_resnet(*, num_classes: int, in_channels: int, depth: int = 20, shortcut: str = "B") -> ResNet:
+def small_resnet(
+    *, num_classes: int, in_channels: int, image_size: int, depth: int = 20, shortcut: str = "B"
+) -> ResidualNet:
     """Build the net of section 4.2: three stages of (depth - 2) / 6 basic blocks, 16, 32, 64 wide.
 
     Raises:
@@ -162,13 +114,12 @@ def small_resnet(*, num_classes: int, in_channels: int, depth: int = 20, shortcu
         raise RecipeError("model.depth", found=f"{depth}", expected="6n + 2, such as 20, 32, 44, 56 or 110")
     if shortcut not in ("A", "B"):
         raise RecipeError("model.shortcut", found=f"{shortcut!r}", expected="A (zeros) or B (projection)")
-    return ResNet(
+    return ResidualNet(
         num_classes=num_classes,
         in_channels=in_channels,
-        block=BasicBlock,
+        make_block=_maker(BasicBlock, shortcut=shortcut),
         widths=(16, 32, 64),
         depths=(num_blocks,) * 3,
-        shortcut=shortcut,
     )
 
 
@@ -181,7 +132,7 @@ TABLE_1: dict[int, tuple[type[Block], tuple[int, ...]]] = {
 }
 
 
-def resnet(*, num_classes: int, in_channels: int, depth: int = 18, stem: str = "small") -> ResNet:
+def resnet(*, num_classes: int, in_channels: int, image_size: int, depth: int = 18, stem: str = "auto") -> ResidualNet:
     """Build the net of table 1: four stages, 64 to 512 wide.
 
     Raises:
@@ -189,14 +140,20 @@ def resnet(*, num_classes: int, in_channels: int, depth: int = 18, stem: str = "
     """
     if depth not in TABLE_1:
         raise RecipeError("model.depth", found=f"{depth}", expected=f"one of {', '.join(map(str, TABLE_1))}")
-    if stem not in ("small", "imagenet"):
-        raise RecipeError("model.stem", found=f"{stem!r}", expected="small (3x3) or imagenet (7x7, pooling)")
     block, depths = TABLE_1[depth]
-    return ResNet(
+    return ResidualNet(
         num_classes=num_classes,
         in_channels=in_channels,
-        block=block,
+        make_block=_maker(block, shortcut="B"),
         widths=(64, 128, 256, 512),
         depths=depths,
-        stem=stem,
+        expansion=block.expansion,
+        stem=choose_stem(stem, image_size),
     )
+
+
+def _maker(block: type[Block], **options: Any) -> MakeBlock:  # noqa: ANN401 - what the block takes
+    def make(in_width: int, width: int, *, stride: int, progress: float) -> nn.Module:
+        return block(in_width, width, stride=stride, **options)
+
+    return make
