@@ -1,4 +1,8 @@
-"""What must hold for every network of the catalogue, whatever its paper."""
+"""What must hold for every network of the catalogue, whatever its paper.
+
+What takes long is done in every check for the cheapest network of each builder, and for all of them by:
+    pytest -m slow tests/models
+"""
 
 import copy
 import math
@@ -13,10 +17,38 @@ from torch import Tensor, nn
 
 from bakeoff import catalogue, models
 from bakeoff.errors import RecipeError
-from bakeoff.models.cost import cost
 
-SMALL = [name for name, model in catalogue.MODELS.items() if model.macs < 2.6e8]
+MACS = {name: catalogue.costs()[name].macs for name in catalogue.MODELS}
+CHEAPEST = {min((n for n in MACS if catalogue.MODELS[n].builder == b), key=MACS.__getitem__) for b in models.BUILDERS}
+SMALL = [name for name in MACS if MACS[name] < 1e8]
 every_model = pytest.mark.parametrize("name", catalogue.MODELS)
+every_model_if_slow = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in CHEAPEST else pytest.mark.slow) for name in catalogue.MODELS]
+)
+
+# Height and width of the maps after each stage, by builder, for pictures of 32, 64 and 224 pixels.
+FOUR = {32: (32, 16, 8, 4), 64: (64, 32, 16, 8), 224: (56, 28, 14, 7)}
+FOUR_BY_TWO = {32: (16, 8, 4, 2), 64: (32, 16, 8, 4), 224: (56, 28, 14, 7)}
+THREE = {32: (32, 16, 8), 64: (64, 32, 16), 224: (224, 112, 56)}
+TOKENS = {32: (8,), 64: (16,), 224: (14,)}
+STAGE_SIZES = {
+    "cct": {32: (16,), 64: (32,), 224: (14,)},
+    "coatnet": {32: (32, 32, 16, 8, 4), 64: (64, 64, 32, 16, 8), 224: (112, 56, 28, 14, 7)},
+    "coatnet_cifar": {32: (32, 16, 8, 4, 2), 64: (64, 32, 16, 8, 4), 224: (112, 56, 28, 14, 7)},
+    "convnext": FOUR_BY_TWO,
+    "cspresnet": FOUR,
+    "ghost_resnet": THREE,
+    "ghostnet": FOUR,
+    "gmlp": TOKENS,
+    "hornet": FOUR_BY_TWO,
+    "improved_resnet": THREE,
+    "lsknet": FOUR,
+    "mlp_mixer": TOKENS,
+    "mscan": FOUR,
+    "resnest": FOUR,
+    "resnet": FOUR,
+    "small_resnet": THREE,
+}
 
 
 def make(name: str, **arguments: object) -> nn.Module:
@@ -55,15 +87,6 @@ def settle_norms(network: nn.Module, x: Tensor) -> nn.Module:
 
 
 @every_model
-def test_the_catalogue_tells_the_true_cost(name: str) -> None:
-    model = catalogue.MODELS[name]
-    with torch.device("meta"):
-        network = make(name)
-    counted = cost(network, (3, 32, 32))
-    assert (counted.params, counted.macs) == (model.params, model.macs)
-
-
-@every_model
 def test_the_first_loss_is_the_logarithm_of_the_number_of_classes(name: str) -> None:
     network = fresh(name)
     with torch.no_grad():
@@ -81,9 +104,9 @@ def test_every_parameter_gets_a_finite_gradient_that_is_not_zero(name: str) -> N
         assert p.grad.abs().max() > 0, key
 
 
-@every_model
-def test_evaluation_repeats_itself_and_does_not_depend_on_the_batch(name: str) -> None:
-    x = pictures(128 if name == "resnet_20" else 8)
+def check_batch(name: str, num: int) -> None:
+    """Answers do not depend on who else is in the batch, and are the same twice."""
+    x = pictures(num)
     network = settle_norms(fresh(name), x)
     with torch.no_grad():
         together, again, alone = (network(part).softmax(1) for part in (x, x, x[:1]))
@@ -93,11 +116,46 @@ def test_evaluation_repeats_itself_and_does_not_depend_on_the_batch(name: str) -
 
 
 @every_model
-@pytest.mark.parametrize(("channels", "size"), [(1, 8), (3, 64)])
-def test_other_shapes_of_pictures_work(name: str, channels: int, size: int) -> None:
-    network = make(name, num_classes=10, in_channels=channels).eval()
-    with torch.no_grad():
-        assert network(pictures(1, channels=channels, size=size)).shape == (1, 10)
+def test_evaluation_repeats_itself_and_does_not_depend_on_the_batch(name: str) -> None:
+    check_batch(name, 8)
+
+
+@every_model_if_slow
+def test_a_picture_alone_is_answered_as_among_128(name: str) -> None:
+    check_batch(name, 128)
+
+
+@every_model
+@pytest.mark.parametrize("size", [4, 8, 12, 16, 28, 30, 48, 64, 96, 224])
+def test_a_picture_of_any_size_is_taken_or_refused_by_name(name: str, size: int) -> None:
+    with torch.device("meta"):
+        try:
+            network = make(name, num_classes=10, in_channels=1, image_size=size).eval()
+        except RecipeError as error:
+            assert str(size) in str(error)
+            assert size not in (32, 64, 224)
+        else:
+            assert network(torch.empty(1, 1, size, size)).shape == (1, 10)
+
+
+@every_model
+@pytest.mark.parametrize("size", [32, 64, 224])
+def test_feature_maps_have_the_stated_sizes(name: str, size: int) -> None:
+    with torch.device("meta"):
+        network = make(name, image_size=size).eval()
+        shapes: dict[str, torch.Size] = {}
+        for stage in network.stages:  # type: ignore[union-attr]
+            network.get_submodule(stage).register_forward_hook(
+                lambda _m, _x, out, stage=stage: shapes.update({stage: out.shape[1:]})
+            )
+        network(torch.empty(1, 3, size, size))
+    assert list(shapes) == list(network.stages)  # type: ignore[arg-type]
+    sides = [shape[-1] if len(shape) == 3 else math.isqrt(shape[0]) for shape in shapes.values()]
+    assert all(len(s) == 3 or side**2 == s[0] for s, side in zip(shapes.values(), sides, strict=True))
+    assert sides[-1] > 1  # a class-activation map of one pixel says nothing
+    stated = STAGE_SIZES[catalogue.MODELS[name].builder][size]
+    assert tuple(sides) == stated[: len(sides)]  # segnext_mscan_tiny has three stages of MSCAN's four
+    assert len(sides) == len(stated) or name == "segnext_mscan_tiny"
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -105,37 +163,57 @@ def test_the_seed_decides_the_weights(name: str) -> None:
     first, second = make(name).state_dict(), make(name).state_dict()
     assert all(torch.equal(first[key], second[key]) for key in first)
     other = models.build(name, num_classes=100).state_dict()  # the generator has moved on
-    assert not torch.equal(first["conv1.weight"], other["conv1.weight"])
+    changed = [key for key in first if not torch.equal(first[key], other[key])]
+    assert sum(first[key].numel() for key in changed) > 0.8 * sum(v.numel() for v in first.values())
 
 
-@pytest.mark.parametrize("name", ["resnet_20", "resnet_56", "resnet10"])
+@every_model_if_slow
 def test_one_batch_can_be_learnt_by_heart(name: str) -> None:
-    network, x, y = fresh(name), pictures(8, size=16), labels(8)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
-    for _ in range(20):
+    torch.manual_seed(0)
+    network, x, y = make(name, image_size=16), pictures(8, size=16), labels(8)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    for _ in range(60):
         loss = F.cross_entropy(network(x), y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        if loss.item() < 0.1:
+            break
     assert loss.item() < 0.5
-    assert (network(x).argmax(1) == y).all()
+    assert (settle_norms(network, x)(x).argmax(1) == y).all()
 
 
-@pytest.mark.parametrize("name", ["resnet_20", "resnet50"])
-def test_a_network_compiles_as_one_graph(name: str) -> None:
+@every_model_if_slow
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+def test_a_network_compiles_as_one_graph(name: str, training: bool) -> None:
     torch.compiler.reset()
-    network = fresh(name)
+    network = fresh(name).train(training)
     compiled = torch.compile(network, fullgraph=True, backend="eager")
-    torch.testing.assert_close(compiled(pictures(2)), network(pictures(2)))
+    outcomes = []
+    for net in (compiled, network):
+        torch.manual_seed(1)  # drop-path draws the same
+        outcomes.append(net(pictures(2)))
+    torch.testing.assert_close(*outcomes, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["resnet_20", "resnet10"])
+@every_model_if_slow
 def test_a_network_exports_with_any_batch_size(name: str) -> None:
     network = fresh(name).eval()
     batch = torch.export.Dim("batch", min=1, max=4096)
     program = torch.export.export(network, (pictures(2),), dynamic_shapes={"x": {0: batch}})
     with torch.no_grad():
         torch.testing.assert_close(program.module()(pictures(3)), network(pictures(3)))
+
+
+@every_model
+def test_a_network_trains_in_bf16_and_channels_last(name: str) -> None:
+    network = fresh(name).to(memory_format=torch.channels_last)
+    x = pictures(2).to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = F.cross_entropy(network(x).float(), labels(2))
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
 
 def test_builders_and_options_are_reached_by_name() -> None:
@@ -149,6 +227,9 @@ def test_builders_and_options_are_reached_by_name() -> None:
     [
         ("resnet_20", {"depht": 32}, r"model: found 'depht'; expected one of depth, shortcut.*'depth'"),
         ("resnet18", {"shortcut": "A"}, r"expected one of depth, stem"),
+        ("resnet_20", {"depth": "twenty"}, r"model\.depth: found 'twenty'; expected a whole number"),
+        ("resnet_20", {"depth": 20.0}, r"model\.depth: found 20\.0; expected a whole number"),
+        ("resnet_20", {"depth": True}, r"model\.depth: found True"),
         ("resnet_20", {"depth": 21}, r"model\.depth: found 21; expected 6n \+ 2"),
         ("resnet_20", {"depth": 2}, r"model\.depth"),
         ("resnet_20", {"shortcut": "C"}, r"model\.shortcut: found 'C'"),

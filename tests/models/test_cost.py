@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bakeoff import models
-from bakeoff.models.cost import Cost, cost, fingerprint
+from bakeoff import catalogue, models
+from bakeoff.models.cost import Cost, cost, fingerprint, layers
 
 SHAPE = (3, 16, 16)
 
@@ -168,13 +168,33 @@ def test_a_fingerprint_sees_neither_weights_nor_mode_nor_layout() -> None:
     assert len(first) == 64
 
 
-def test_every_model_of_the_zoo_has_its_own() -> None:
-    names = ["resnet_20", "resnet_32", "resnet_44", "resnet10", "resnet18", "resnet34"]
-    with torch.device("meta"):
-        networks = [models.build(name, num_classes=10) for name in names]
-        networks.append(models.build("resnet_20", num_classes=10, shortcut="A"))
-        networks.append(models.build("resnet18", num_classes=10, stem="imagenet"))
-    assert len({fingerprint(network, (3, 32, 32)) for network in networks}) == len(networks)
+# Names that stand for one and the same network.
+TWINS = [
+    {"resnet_20", "resnet20_no_eca"},
+    {"eca_resnet_20", "ecanet20_fixed_k3", "ecanet20_adaptive"},
+]
+
+
+def test_the_zoo_has_just_the_known_twins() -> None:
+    by_print: dict[str, set[str]] = {}
+    for name in catalogue.MODELS:
+        with torch.device("meta"):
+            network = models.build(name, num_classes=100)
+        by_print.setdefault(fingerprint(network, (3, 32, 32)), set()).add(name)
+    assert sorted(map(sorted, by_print.values())) == sorted(
+        map(sorted, [*TWINS, *({name} for name in set(catalogue.MODELS) - set().union(*TWINS))])
+    )
+
+
+@pytest.mark.parametrize("name", ["resnet_20", "resnet50", "timm:vit_tiny_patch16_224"])
+@pytest.mark.parametrize("depth", [1, 2, 9])
+def test_the_lines_of_a_network_add_up_to_its_cost(name: str, depth: int) -> None:
+    network = models.build(name, num_classes=100)
+    table, whole = layers(network, (3, 32, 32), depth=depth), cost(network, (3, 32, 32))
+    assert sum(line.params for line in table) == whole.params
+    assert sum(line.macs for line in table) == whole.macs
+    assert len({line.name for line in table}) == len(table)
+    assert table[-1].shape == (100,) or table[-1].name == ""
 
 
 @pytest.mark.parametrize("look", [cost, fingerprint])

@@ -128,7 +128,7 @@ class Recorded:
         fill(ours)
         found = digest(answer(ours, shape=(self.in_channels, self.image_size, self.image_size), training=training))
         assert set(found["gradients"]) == set(golden["gradients"])
-        apartness = [apart(torch.tensor(found["logits"]).double(), torch.tensor(golden["logits"]).double())]
+        apartness = [apart(*(torch.tensor(logits["logits"], dtype=torch.float64) for logits in (found, golden)))]
         floor = [1e-3 * max(abs(values[i]) for values in golden["gradients"].values()) for i in range(3)]
         for name, values in golden["gradients"].items():
             for mine, value, least in zip(found["gradients"][name], values, floor, strict=True):

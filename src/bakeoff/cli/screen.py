@@ -26,6 +26,10 @@ WIDTH, NO_LIMIT = 100, 10_000  # columns
 LOOKS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "params_m": ("params (M)", "{:.3f}".format),
     "macs_g": ("MACs (G)", "{:.3f}".format),
+    "activations_m": ("activations (M)", "{:.2f}".format),
+    "shape": ("output", lambda value: "x".join(map(str, value))),
+    "params": ("params", "{:,}".format),
+    "macs": ("MACs", "{:,}".format),
     "val_top1": ("val top-1 (%)", lambda value: f"{100 * value:.2f}"),
     "test_top1": ("test top-1 (%)", lambda value: f"{100 * value:.2f}"),
     "paper": ("paper", lambda value: value.partition(",")[0]),

@@ -3,6 +3,7 @@
 Rooms are imported inside the verbs: `--help` and `list` answer without loading torch.
 """
 
+import dataclasses
 import fnmatch
 import logging
 import sys
@@ -18,6 +19,7 @@ from bakeoff.cli import screen, words
 from bakeoff.errors import RecipeError, nearest
 
 if TYPE_CHECKING:
+    from bakeoff.recipe import Recipe as RecipeType
     from bakeoff.record import Record
 
 _log = logging.getLogger(__name__)
@@ -168,10 +170,11 @@ def show(
         list[str], typer.Argument(metavar="MODEL|RECIPE|RUN [KEY=VALUE]...", help="What to show, and settings.")
     ],
     recipe: Recipe = None,
+    depth: Annotated[int, typer.Option(min=1, help="How deep in the network the lines of its table are.")] = 2,
     root: Root = LOGS,
     as_json: Json = False,
 ) -> None:
-    """Show a run's summary, or the resolved recipe of a model or card with every default written out.
+    """Show a run's summary; a model's layers, shapes and costs; a card's or model's recipe with every default.
 
     A card is shown as it is for resnet_20; `bakeoff show MODEL --recipe CARD` shows it for another.
     """
@@ -187,14 +190,44 @@ def show(
         return
     model, card = ("resnet_20", name) if is_card else (name, recipe)
     resolved = resolve(model, overrides=settings, recipe=card)
+    facts = {} if is_card else _model_facts(resolved, depth=depth)
     if as_json:
-        screen.print_json({"digest": resolved.digest, "recipe": resolved.model_dump(mode="json")})
+        screen.print_json({"digest": resolved.digest, "recipe": resolved.model_dump(mode="json"), **facts})
         return
-    entry = catalogue.MODELS.get(resolved.model.name)
-    if entry is not None and not is_card:
-        _print_fields(entry.name, {k: v for k, v in _models_row(entry.name).items() if k != "name"})
+    if facts:
+        _print_fields(resolved.model.name, facts["model"])
+        screen.print_rows("layers", facts["layers"])
     screen.console().print(f"# recipe {resolved.digest[:8]}", style="dim")
     typer.echo(resolved.to_yaml().rstrip())
+
+
+def _model_facts(recipe: "RecipeType", *, depth: int) -> dict[str, Any]:
+    """Build the network without its weights, and tell what it costs for a picture of the recipe's data."""
+    import torch
+
+    from bakeoff import models
+    from bakeoff.models import cost
+
+    _allow_plugin(recipe.model.name)
+    dataset = catalogue.DATASETS[recipe.data.name]
+    in_channels, image_size, _ = dataset.image_shape
+    with torch.device("meta"):
+        network = models.build(
+            recipe.model.name,
+            num_classes=dataset.num_classes,
+            in_channels=in_channels,
+            image_size=image_size,
+            **recipe.model.options,
+        )
+    entry = catalogue.MODELS.get(recipe.model.name)
+    about = {"paper": entry.paper, "year": entry.year, "recipe": entry.family} if entry else {}
+    whole = cost.cost(network, dataset.image_shape)
+    shape = "x".join(map(str, dataset.image_shape))
+    counted = f"for one picture of {shape}, {dataset.num_classes} classes"
+    return {
+        "model": {**about, "counted": counted, **dataclasses.asdict(whole)},
+        "layers": [dataclasses.asdict(layer) for layer in cost.layers(network, dataset.image_shape, depth=depth)],
+    }
 
 
 def _conclude(record: "Record", *, test: bool, plugin: str | None, as_json: bool) -> None:
@@ -274,11 +307,12 @@ def _models() -> list[dict[str, Any]]:
 
 
 def _models_row(name: str) -> dict[str, Any]:
-    model = catalogue.MODELS[name]
+    model, costs = catalogue.MODELS[name], catalogue.costs()[name]
     return {
         "name": model.name,
-        "params_m": model.params / 1e6,
-        "macs_g": model.macs / 1e9,
+        "params_m": costs.params / 1e6,
+        "macs_g": costs.macs / 1e9,
+        "activations_m": costs.activations / 1e6,
         "recipe": model.family,
         "year": model.year,
         "paper": model.paper,
@@ -291,7 +325,7 @@ def _recipes() -> list[dict[str, Any]]:
 
 
 def _datasets() -> list[dict[str, Any]]:
-    return [{"name": name, "about": about} for name, about in catalogue.DATASETS.items()]
+    return [{"name": name, "about": dataset.about} for name, dataset in catalogue.DATASETS.items()]
 
 
 def _runs(root: Path) -> list[dict[str, Any]]:
@@ -320,4 +354,5 @@ def _print_fields(title: str, fields: dict[str, Any]) -> None:
     out = screen.console()
     out.print(title, style="bold", markup=False)
     for key, value in fields.items():
-        out.print(f"  {key:<14} {value}", markup=False)
+        shown = f"{value:,}" if isinstance(value, int) and value > 9_999 else value
+        out.print(f"  {key:<14} {shown}", markup=False)

@@ -1,12 +1,23 @@
-"""What is shipped as YAML: recipe cards. A card's header is a comment of `Key: value` lines."""
+"""What is shipped as data: recipe cards and the table of costs. A card's header is a comment of `Key: value` lines."""
 
 from pathlib import Path
 
+FOLDER = Path(__file__).parent
+
 
 def recipe_cards() -> dict[str, Path]:
-    """Return the shipped recipe cards by name."""
-    folder = Path(__file__).parent / "recipes"
-    return {card.stem: card for card in sorted(folder.glob("*.yaml"))}
+    """Return the shipped recipe cards of families by name: each is a whole recipe."""
+    return {card.stem: card for card in sorted((FOLDER / "recipes").glob("*.yaml"))}
+
+
+def model_card(name: str) -> Path:
+    """Return the card of one model: what it changes in its family's, and what is known of it."""
+    return FOLDER / "recipes" / "models" / f"{name}.yaml"
+
+
+def costs_table() -> Path:
+    """Return the table of what every model costs."""
+    return FOLDER / "costs.csv"
 
 
 def purpose(card: Path) -> str:

@@ -7,12 +7,41 @@ from importlib import import_module
 from torch import nn
 
 from bakeoff import catalogue
-from bakeoff.errors import RecipeError, refuse_unknown
+from bakeoff.errors import RecipeError
+from bakeoff.models import timm
+from bakeoff.models.cct import cct
+from bakeoff.models.coatnet import coatnet
+from bakeoff.models.coatnet_cifar import coatnet_cifar
+from bakeoff.models.convnext import convnext
+from bakeoff.models.cspresnet import cspresnet
+from bakeoff.models.ghostnet import ghost_resnet, ghostnet
+from bakeoff.models.gmlp import gmlp
+from bakeoff.models.hornet import hornet
+from bakeoff.models.improved_resnet import improved_resnet
+from bakeoff.models.lsknet import lsknet
+from bakeoff.models.mlp_mixer import mlp_mixer
+from bakeoff.models.mscan import mscan
+from bakeoff.models.options import check
+from bakeoff.models.resnest import resnest
 from bakeoff.models.resnet import resnet, small_resnet
 
 __all__ = ["BUILDERS", "build"]
 
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
+    "cct": cct,
+    "coatnet": coatnet,
+    "coatnet_cifar": coatnet_cifar,
+    "convnext": convnext,
+    "cspresnet": cspresnet,
+    "ghost_resnet": ghost_resnet,
+    "ghostnet": ghostnet,
+    "gmlp": gmlp,
+    "hornet": hornet,
+    "improved_resnet": improved_resnet,
+    "lsknet": lsknet,
+    "mlp_mixer": mlp_mixer,
+    "mscan": mscan,
+    "resnest": resnest,
     "resnet": resnet,
     "small_resnet": small_resnet,
 }
@@ -22,9 +51,9 @@ def build(name: str, *, num_classes: int, in_channels: int = 3, image_size: int 
     """Build a network, its weights drawn from torch's global generator, which the caller seeds.
 
     Args:
-        name: a model of the catalogue, a builder, or the import path `package.module:function` of a function
-            that takes `num_classes`, `in_channels`, the options, and `image_size` if it wants it. Importing runs that module's code:
-            whether that is allowed is the caller's decision.
+        name: a model of the catalogue, a builder, `timm:NAME`, or the import path `package.module:function` of a
+            function that takes `num_classes`, `in_channels`, the options, and `image_size` if it wants it.
+            Importing runs that module's code: whether that is allowed is the caller's decision.
         num_classes: the width of the logits.
         in_channels: channels of a picture.
         image_size: height and width of a picture in pixels: strides, and position tables, follow it.
@@ -36,13 +65,16 @@ def build(name: str, *, num_classes: int, in_channels: int = 3, image_size: int 
     for key, count in (("num_classes", num_classes), ("in_channels", in_channels), ("image_size", image_size)):
         if count < 1:
             raise RecipeError(f"model.{key}", found=f"{count}", expected="1 or more")
+    if name.startswith(timm.PREFIX):
+        name = name.removeprefix(timm.PREFIX)
+        return timm.build(name, num_classes=num_classes, in_channels=in_channels, image_size=image_size, **options)
     if ":" in name:
         return _build_plugin(name, num_classes=num_classes, in_channels=in_channels, image_size=image_size, **options)
     if name not in BUILDERS:
         model = catalogue.find(name)
         name, options = model.builder, {**model.options, **options}
     builder = BUILDERS[name]
-    refuse_unknown("model", options, inspect.getfullargspec(builder).kwonlydefaults or ())
+    check(builder, options)
     return builder(num_classes=num_classes, in_channels=in_channels, image_size=image_size, **options)
 
 

@@ -6,6 +6,7 @@ whatever the network, and changes neither the network nor any random state.
 
 import copy
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -34,6 +35,25 @@ class Cost:
     params: int
     macs: int
     activations: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layer:
+    """One line of a network's table.
+
+    Attributes:
+        name: dotted path in the network; "" is the network itself.
+        kind: the module's class, with its settings where it has them.
+        shape: of its output, for one picture, without the batch.
+        params: trainable parameters in it that no earlier line has.
+        macs: multiply-adds in it that no other line has.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    params: int
+    macs: int
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -88,6 +108,61 @@ def cost(model: nn.Module, image_shape: tuple[int, int, int]) -> Cost:
         _trace(model, (1, *image_shape), recorder, training=False)
     params = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return Cost(params=params, macs=counter.get_total_flops() // 2, activations=recorder.activations)
+
+
+def layers(model: nn.Module, image_shape: tuple[int, int, int], *, depth: int = 2) -> list[Layer]:
+    """List a network's layers in the order of their making, with shapes and costs for one picture [c h w].
+
+    A line is a module `depth` names deep, or one above that has no modules inside. What a module above does or
+    owns itself (a position table, a product) has a line of its own, after those. The columns add up to `cost`.
+    """
+    shadow = _on_meta(model).eval()
+    shapes: dict[nn.Module, tuple[int, ...]] = {}
+
+    def note(module: nn.Module, _: object, out: object) -> None:
+        if isinstance(out, Tensor):
+            shapes.setdefault(module, tuple(out.shape[1:]))
+
+    for module in shadow.modules():
+        module.register_forward_hook(note)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        shadow(torch.empty((1, *image_shape), device="meta"))
+    counted = counter.get_flop_counts()
+    seen: set[nn.Parameter] = set()
+
+    def macs(path: str) -> int:
+        full = ".".join(filter(None, (type(shadow).__name__, path)))
+        return int(sum(counted.get(full, {}).values())) // 2
+
+    def lines(path: str, module: nn.Module, level: int) -> Iterator[Layer]:
+        inner = [(f"{path}.{name}".lstrip("."), child) for name, child in module.named_children()]
+        inner = inner if level < depth else []
+        for child_path, child in inner:
+            yield from lines(child_path, child, level + 1)
+        own = [p for p in module.parameters(recurse=not inner) if p.requires_grad and p not in seen]
+        seen.update(own)
+        layer = Layer(
+            name=path,
+            kind=_kind(module),
+            shape=shapes.get(module, ()),
+            params=sum(p.numel() for p in own),
+            macs=macs(path) - sum(macs(child_path) for child_path, _ in inner),
+        )
+        if layer.params or layer.macs or not (inner or isinstance(module, nn.Identity)):
+            yield layer
+
+    return list(lines("", shadow, 0))
+
+
+def _kind(module: nn.Module) -> str:
+    """Name a module's class, and of a convolution what its class does not tell."""
+    kind = type(module).__name__
+    if not isinstance(module, nn.Conv2d):
+        return kind
+    height, width = module.kernel_size
+    stride = f" /{module.stride[0]}" if module.stride[0] > 1 else ""
+    depthwise = " depthwise" if module.groups == module.in_channels > 1 else ""
+    return f"{kind} {height}x{width}{stride}{depthwise}"
 
 
 def fingerprint(model: nn.Module, image_shape: tuple[int, int, int]) -> str:

@@ -1,8 +1,9 @@
 """Layers that have no paper, and the frame of a residual network: what the networks of this room share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -27,6 +28,15 @@ class LayerNorm2d(nn.LayerNorm):
     def forward(self, x: Tensor) -> Tensor:
         """Map [b c h w] to the same shape."""
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class TokenLinear(nn.Linear):
+    """A matrix with bias over the token axis, where `nn.Linear` has one over the last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [b in c] to [b out c]; without transposing, which would copy the pictures both ways."""
+        # Not matmul: with a weight that is trained it transposes and copies all the same.
+        return torch.baddbmm(self.bias[:, None], self.weight.expand(x.shape[0], -1, -1), x)
 
 
 class Mlp(nn.Module):
@@ -91,6 +101,20 @@ def choose_stem(stem: str, image_size: int, *, known: Sequence[str] = ("small", 
     return stem
 
 
+def choose_patch(patch_size: int | str, image_size: int) -> int:
+    """Return the height and width of a patch in pixels: what was asked for, or for "auto" what suits the size.
+
+    Raises:
+        RecipeError: a patch that does not divide the picture.
+    """
+    if patch_size == "auto":
+        patch_size = 4 if image_size < SMALL_BELOW_PX else 16
+    if isinstance(patch_size, str) or patch_size < 1 or image_size % patch_size:
+        expected = f"auto, or a divisor of the picture's {image_size} px"
+        raise RecipeError("model.patch_size", found=f"{patch_size!r}", expected=expected)
+    return patch_size
+
+
 def refuse_smaller(image_size: int, *, than: int) -> None:
     """Refuse pictures that the strides of a network would divide to nothing.
 
@@ -106,12 +130,19 @@ def refuse_smaller(image_size: int, *, than: int) -> None:
         )
 
 
-def initialise(network: nn.Module) -> None:
+def _small(weight: Tensor) -> Tensor:
+    return nn.init.normal_(weight, std=0.01)
+
+
+def initialise(
+    network: nn.Module, *, matrices: Callable[[Tensor], Tensor] = partial(nn.init.normal_, std=0.01)
+) -> None:
     """Draw the first weights of a convolutional network from torch's global generator, which the caller seeds.
 
-    Filters: normal with variance 2 / fan_out, so that the gradient keeps its size through ReLUs.
-    Matrices: normal with standard deviation 0.01, so that the first loss is the logarithm of the
-    number of classes at any depth; torch's own default starts a 110-layer net above it.
+    Filters: normal with variance 2 / fan_out, so that the gradient keeps its size through ReLUs; a filter of a
+    group is counted with its own group only, which torch's own function does not see. Matrices: by default normal
+    with standard deviation 0.01, so that the first loss is the logarithm of the number of classes at any depth;
+    torch's own default starts a 110-layer net above it. Biases: zero.
 
     Source: He et al. 2015, https://arxiv.org/abs/1502.01852, section 2.2, backward case; Goyal et al.
     2017, https://arxiv.org/abs/1706.02677, section 5.1, for the last layer.
@@ -119,12 +150,14 @@ def initialise(network: nn.Module) -> None:
     for module in network.modules():
         match module:
             case nn.Conv2d():
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+                fan_out = module.out_channels // module.groups * module.weight[0, 0].numel()
+                nn.init.normal_(module.weight, std=2**0.5 / fan_out**0.5)
             case nn.Linear():
-                nn.init.normal_(module.weight, std=0.01)
-                nn.init.zeros_(module.bias)
+                matrices(module.weight)
+            case _:
+                continue
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 class MakeBlock(Protocol):

@@ -6,18 +6,29 @@ Follows: section 4.2 for `small_resnet` (20, 32, 44, 56, 110 layers); table 1 fo
 Differs: below 128 pixels `resnet` starts with a 3x3 convolution of stride 1 and no pooling, so that 32-pixel
          images reach the last stage at 4x4 (`stem="imagenet"` is the paper's); the bottleneck has its stride in the 3x3
          convolution, as torchvision; `small_resnet` changes width by a projection (the paper's option B)
-         where the paper's own CIFAR nets pad with zeros (`shortcut="A"`); the last layer starts small.
-Checked: parameters, logits and gradients against torchvision 0.29 resnet18, 34, 50 (18, 50 with both stems);
-         `small_resnet` against a second implementation written with functions only, and published counts.
+         where the paper's own CIFAR nets pad with zeros (`shortcut="A"`); the last layer starts small;
+         `attention` plugs one module of models/attention into each block.
+Checked: parameters, logits and gradients against torchvision 0.29 resnet18, 34, 50 (18, 50 with both stems), and timm
+         1.0.31 resnet18 with ECA, resnet50 with SE; `small_resnet` against a second implementation written with
+         functions only, and published counts; with attention also against the official blocks, see models/attention.
 """
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bakeoff.errors import RecipeError
+from bakeoff.errors import RecipeError, refuse_unknown
+from bakeoff.models import attention as plugins
 from bakeoff.models.layers import MakeBlock, ResidualNet, choose_stem, conv
+
+# Their names give ours; the weights of a plug-in load where its options are the same.
+FROM_TIMM: Final = ((r"\.se\.", ".attention."),)
+FROM_TORCHVISION: Final = ()
+
+# Where a block's attention stands, each time on numbers that are normalised or added, and before the ReLU that follows.
+POSITIONS: Final = ("after_first", "before_add", "after_add")
 
 
 class PadShortcut(nn.Module):
@@ -33,19 +44,58 @@ class PadShortcut(nn.Module):
 
 
 class Block(nn.Module):
-    """What both blocks share: a residual branch, added to a shortcut, then ReLU."""
+    """What both blocks share: a residual branch, added to a shortcut, then ReLU; and attention at one of three places.
+
+    Args:
+        in_width: channels that come in.
+        width: channels of the first convolution.
+        stride: of the block.
+        shortcut: "A" or "B", see `make_shortcut`.
+        attention: a plug-in, see `plugins.build`.
+        attention_position: "after_first" is after the norm of the first convolution, "before_add" at the end of
+            the branch (as the papers have it), "after_add" after the sum.
+    """
 
     expansion: ClassVar[int]
-    downsample: nn.Module | None
+
+    def __init__(
+        self,
+        in_width: int,
+        width: int,
+        *,
+        stride: int,
+        shortcut: str,
+        attention: str | Mapping[str, object],
+        attention_position: str,
+    ) -> None:
+        super().__init__()
+        out_width = width * self.expansion
+        self.make_branch(in_width, width, stride=stride)
+        self.downsample = make_shortcut(in_width, out_width, stride=stride, kind=shortcut)
+        plugin = plugins.build(attention, width=width if attention_position == "after_first" else out_width)
+        self.attention = None if isinstance(plugin, nn.Identity) else plugin
+        self.attention_position = attention_position
+
+    def make_branch(self, in_width: int, width: int, *, stride: int) -> None:
+        """Make the layers of the residual branch."""
+        raise NotImplementedError
 
     def residual(self, x: Tensor) -> Tensor:
         """Compute the branch that is added to the shortcut."""
         raise NotImplementedError
 
+    def attend(self, x: Tensor, position: str) -> Tensor:
+        """Apply the attention if this is its position."""
+        if self.attention is None or self.attention_position != position:
+            return x
+        out: Tensor = self.attention(x)
+        return out
+
     def forward(self, x: Tensor) -> Tensor:
         """Map [b in h w] to [b out h/stride w/stride]."""
         shortcut = x if self.downsample is None else self.downsample(x)
-        return F.relu(self.residual(x) + shortcut, inplace=True)
+        branch = self.attend(self.residual(x), "before_add")
+        return F.relu(self.attend(branch + shortcut, "after_add"), inplace=True)
 
 
 class BasicBlock(Block):
@@ -53,17 +103,16 @@ class BasicBlock(Block):
 
     expansion = 1
 
-    def __init__(self, in_width: int, width: int, *, stride: int, shortcut: str) -> None:
-        super().__init__()
+    def make_branch(self, in_width: int, width: int, *, stride: int) -> None:
+        """Make two convolutions, each with its norm."""
         self.conv1 = conv(in_width, width, kernel_size=3, stride=stride)
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = conv(width, width, kernel_size=3)
         self.bn2 = nn.BatchNorm2d(width)
-        self.downsample = make_shortcut(in_width, width, stride=stride, kind=shortcut)
 
     def residual(self, x: Tensor) -> Tensor:
         """Compute conv, norm, ReLU, conv, norm."""
-        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        x = F.relu(self.attend(self.bn1(self.conv1(x)), "after_first"), inplace=True)
         out: Tensor = self.bn2(self.conv2(x))
         return out
 
@@ -73,20 +122,18 @@ class Bottleneck(Block):
 
     expansion = 4
 
-    def __init__(self, in_width: int, width: int, *, stride: int, shortcut: str) -> None:
-        super().__init__()
-        out_width = width * self.expansion
+    def make_branch(self, in_width: int, width: int, *, stride: int) -> None:
+        """Make three convolutions, each with its norm; the stride is in the second."""
         self.conv1 = conv(in_width, width, kernel_size=1)
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = conv(width, width, kernel_size=3, stride=stride)
         self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = conv(width, out_width, kernel_size=1)
-        self.bn3 = nn.BatchNorm2d(out_width)
-        self.downsample = make_shortcut(in_width, out_width, stride=stride, kind=shortcut)
+        self.conv3 = conv(width, width * self.expansion, kernel_size=1)
+        self.bn3 = nn.BatchNorm2d(width * self.expansion)
 
     def residual(self, x: Tensor) -> Tensor:
         """Compute the three convolutions, each with its norm, ReLU between them."""
-        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        x = F.relu(self.attend(self.bn1(self.conv1(x)), "after_first"), inplace=True)
         x = F.relu(self.bn2(self.conv2(x)), inplace=True)
         out: Tensor = self.bn3(self.conv3(x))
         return out
@@ -102,12 +149,19 @@ def make_shortcut(in_width: int, out_width: int, *, stride: int, kind: str) -> n
 
 
 def small_resnet(
-    *, num_classes: int, in_channels: int, image_size: int, depth: int = 20, shortcut: str = "B"
+    *,
+    num_classes: int,
+    in_channels: int,
+    image_size: int,
+    depth: int = 20,
+    shortcut: str = "B",
+    attention: str | Mapping[str, object] = "none",
+    attention_position: str = "before_add",
 ) -> ResidualNet:
     """Build the net of section 4.2: three stages of (depth - 2) / 6 basic blocks, 16, 32, 64 wide.
 
     Raises:
-        RecipeError: a depth that is not 6n + 2, or an unknown shortcut.
+        RecipeError: a depth that is not 6n + 2, an unknown shortcut, or an attention that cannot be.
     """
     num_blocks, rest = divmod(depth - 2, 6)
     if rest or num_blocks < 1:
@@ -117,7 +171,7 @@ def small_resnet(
     return ResidualNet(
         num_classes=num_classes,
         in_channels=in_channels,
-        make_block=_maker(BasicBlock, shortcut=shortcut),
+        make_block=_maker(BasicBlock, shortcut=shortcut, attention=attention, attention_position=attention_position),
         widths=(16, 32, 64),
         depths=(num_blocks,) * 3,
     )
@@ -132,11 +186,20 @@ TABLE_1: dict[int, tuple[type[Block], tuple[int, ...]]] = {
 }
 
 
-def resnet(*, num_classes: int, in_channels: int, image_size: int, depth: int = 18, stem: str = "auto") -> ResidualNet:
+def resnet(
+    *,
+    num_classes: int,
+    in_channels: int,
+    image_size: int,
+    depth: int = 18,
+    stem: str = "auto",
+    attention: str | Mapping[str, object] = "none",
+    attention_position: str = "before_add",
+) -> ResidualNet:
     """Build the net of table 1: four stages, 64 to 512 wide.
 
     Raises:
-        RecipeError: a depth that the table does not have, or an unknown stem.
+        RecipeError: a depth that the table does not have, an unknown stem, or an attention that cannot be.
     """
     if depth not in TABLE_1:
         raise RecipeError("model.depth", found=f"{depth}", expected=f"one of {', '.join(map(str, TABLE_1))}")
@@ -144,7 +207,7 @@ def resnet(*, num_classes: int, in_channels: int, image_size: int, depth: int = 
     return ResidualNet(
         num_classes=num_classes,
         in_channels=in_channels,
-        make_block=_maker(block, shortcut="B"),
+        make_block=_maker(block, shortcut="B", attention=attention, attention_position=attention_position),
         widths=(64, 128, 256, 512),
         depths=depths,
         expansion=block.expansion,
@@ -152,8 +215,10 @@ def resnet(*, num_classes: int, in_channels: int, image_size: int, depth: int = 
     )
 
 
-def _maker(block: type[Block], **options: Any) -> MakeBlock:  # noqa: ANN401 - what the block takes
+def _maker(block: type[Block], *, attention_position: str, **options: Any) -> MakeBlock:  # noqa: ANN401 - the block's
+    refuse_unknown("model.attention_position", [attention_position], POSITIONS)
+
     def make(in_width: int, width: int, *, stride: int, progress: float) -> nn.Module:
-        return block(in_width, width, stride=stride, **options)
+        return block(in_width, width, stride=stride, attention_position=attention_position, **options)
 
     return make

@@ -38,7 +38,7 @@ def resolve(model: str, *, overrides: Sequence[str] = (), recipe: str | None = N
     """Merge defaults, cards, a recipe file and key=value overrides into one checked recipe.
 
     Args:
-        model: a name of the catalogue, or `package.module:function` where `plugins` allows it.
+        model: a name of the catalogue, `timm:NAME`, or `package.module:function` where `plugins` allows it.
         overrides: `key=value`, keys dotted or one of the short spellings.
         recipe: path of a YAML file, or the name of a shipped card.
         plugins: whether `package.module:function` is allowed (it is on the command line only).
@@ -48,11 +48,12 @@ def resolve(model: str, *, overrides: Sequence[str] = (), recipe: str | None = N
         DataError: a recipe file that does not exist.
     """
     name = _model_name(model, plugins=plugins)
-    layers = [(f"card {card.stem}", read_yaml(card)) for card in _cards_of(name)]
+    layers: list[tuple[str, dict[str, Any]]] = [("command line", {"model": {"name": name}})]
+    layers += [(f"card {card.stem}", read_yaml(card)) for card in _cards_of(name)]
     if recipe is not None:
         path = _recipe_path(recipe)
         layers.append((str(path), read_yaml(path)))
-    layers.append(("command line", {"model": {"name": name}}))  # typed, so it stands over the file's
+        layers.append(("command line", {"model": {"name": name}}))  # typed, so it stands over the file's
     layers += [("command line", parse(text)) for text in overrides]
     complete = Recipe()
     for where, layer in layers:
@@ -100,20 +101,25 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def _model_name(name: str, *, plugins: bool) -> str:
     if ":" not in name:
         return catalogue.find(name).name
+    if name.startswith("timm:"):  # a library that was installed on purpose
+        return name
     if not plugins:
         raise RecipeError(
             "model.name",
             found=f"'{name}'",
-            expected="a name of the catalogue",
+            expected="a name of the catalogue, or timm:NAME",
             hint="package.module:function is taken from the command line only, since it runs code.",
         )
     return name
 
 
 def _cards_of(model: str) -> list[Path]:
-    family = catalogue.MODELS[model].family if model in catalogue.MODELS else ""
-    cards = library.recipe_cards()
-    return [cards[name] for name in (family, model) if name in cards]
+    if model.startswith("timm:"):
+        return [library.recipe_cards()["modern"]]  # AdamW trains any architecture, if not best
+    if model not in catalogue.MODELS:
+        return []
+    own = library.model_card(model)
+    return [library.recipe_cards()[catalogue.MODELS[model].family], *([own] if own.is_file() else [])]
 
 
 def _recipe_path(recipe: str) -> Path:

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from bakeoff import data, models, objectives, optim
+from bakeoff import catalogue, data, models, objectives, optim
 from bakeoff.data import images as splits
 from bakeoff.data.augment import Augment
 from bakeoff.data.batches import Batches
 from bakeoff.data.images import ImageSet
 from bakeoff.data.mix import Mix
 from bakeoff.errors import RecipeError
-from bakeoff.models import cost
+from bakeoff.models import cost, timm
 from bakeoff.optim import average, schedules
 from bakeoff.recipe import Recipe
 from bakeoff.training.device import Device, resolve
@@ -73,14 +73,14 @@ def load(recipe: Recipe) -> Share:
     )
 
 
-def build(recipe: Recipe, *, num_classes: int, in_channels: int, plugin: str | None) -> nn.Module:
+def build(recipe: Recipe, *, num_classes: int, image_shape: Shape, plugin: str | None) -> nn.Module:
     """Build the model with weights drawn from the recipe's seed; the global stream is left alone.
 
     A name of the form `package.module:function` runs code, which a file must not be able to ask for: it
     has to be `plugin`, what a person typed.
     """
-    name = recipe.model.name
-    if ":" in name and name != plugin:
+    name, (in_channels, image_size, _) = recipe.model.name, image_shape
+    if ":" in name and name != plugin and not name.startswith(timm.PREFIX):
         raise RecipeError(
             "model.name",
             found=f"'{name}' in a run's recipe.yaml, which would run code",
@@ -89,7 +89,22 @@ def build(recipe: Recipe, *, num_classes: int, in_channels: int, plugin: str | N
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(recipe.seed, "weights"))
-        return models.build(name, num_classes=num_classes, in_channels=in_channels, **recipe.model.options)
+        return models.build(
+            name, num_classes=num_classes, in_channels=in_channels, image_size=image_size, **recipe.model.options
+        )
+
+
+def check(recipe: Recipe, *, plugin: str | None) -> None:
+    """Build the network without its weights, for the data set's declared shape: a mistake shows before data is read.
+
+    Raises:
+        RecipeError: an unknown name or option, or pictures that the network cannot take.
+    """
+    if ":" in recipe.model.name and not recipe.model.name.startswith(timm.PREFIX):
+        return  # what a plug-in does while it is built is its own affair, and once is enough
+    dataset = catalogue.DATASETS[recipe.data.name]
+    with torch.device("meta"):
+        build(recipe, num_classes=dataset.num_classes, image_shape=dataset.image_shape, plugin=plugin)
 
 
 def place(recipe: Recipe, *, compiled: bool | None = None, training_macs: Callable[[], float] = lambda: 0.0) -> Device:
@@ -107,7 +122,7 @@ def place(recipe: Recipe, *, compiled: bool | None = None, training_macs: Callab
 def assemble(recipe: Recipe, share: Share, *, plugin: str | None, compiled: bool | None = None) -> Parts:
     """Turn the recipe into the parts of a run."""
     shape = share.train.shape
-    network = build(recipe, num_classes=len(share.train.classes), in_channels=shape[0], plugin=plugin)
+    network = build(recipe, num_classes=len(share.train.classes), image_shape=shape, plugin=plugin)
 
     def training_macs() -> float:
         price = followed(cost.cost, network, shape)

@@ -43,6 +43,7 @@ def start(recipe: Recipe, folder: Path, *, command: Sequence[str] = (), tell: Te
     Raises:
         BakeoffError: any of them; what was saved until then stays.
     """
+    assembly.check(recipe, plugin=recipe.model.name)
     share = assembly.load(recipe)
     parts = assembly.assemble(recipe, share, plugin=recipe.model.name)
     run = store.create(recipe, folder)
@@ -129,9 +130,8 @@ def read_test(run: Run, *, plugin: str | None = None, command: Sequence[str] = (
             _log.warning("This is look %d at the test split of this run; it is recorded.", len(looks) + 1)
         device = assembly.place(recipe)
         state, card = weights.read(run.weights("best"), device=device.kind)
-        network = assembly.build(
-            recipe, num_classes=card["num_classes"], in_channels=card["image_shape"][0], plugin=plugin
-        )
+        shape = tuple(card["image_shape"])
+        network = assembly.build(recipe, num_classes=card["num_classes"], image_shape=shape, plugin=plugin)
         network = device.place(network)
         _load(network, state, where=run.weights("best"))
         # Written down before the look: one that is killed halfway is a look as well.
@@ -154,6 +154,7 @@ def rehearse(recipe: Recipe) -> dict[str, Any]:
     Returns:
         The first loss and what the run would be: steps, images, device, precision.
     """
+    assembly.check(recipe, plugin=recipe.model.name)
     share = assembly.load(recipe)
     full = assembly.assemble(recipe, share, plugin=recipe.model.name)
     one_batch = np.arange(recipe.batch_size)

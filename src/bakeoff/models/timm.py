@@ -1,0 +1,41 @@
+"""The networks of PyTorch Image Models, by `timm:NAME`: an extra, and the only door to it.
+
+Nothing is downloaded: they are built with fresh weights, as every network here.
+
+Source: https://github.com/huggingface/pytorch-image-models
+"""
+
+from typing import Any
+
+from torch import nn
+
+from bakeoff.errors import RecipeError, nearest
+
+PREFIX = "timm:"
+
+
+def build(name: str, *, num_classes: int, in_channels: int, image_size: int, **options: Any) -> nn.Module:  # noqa: ANN401 - timm's own
+    """Build timm's network of this name (without the prefix), for pictures of this size.
+
+    Raises:
+        RecipeError: timm is not installed, has no such network, or cannot use an option.
+    """
+    where = "model.name"
+    try:
+        import timm
+    except ImportError:
+        expected, hint = "PyTorch Image Models installed", "pip install 'bakeoff[timm]'"
+        raise RecipeError(where, found=f"'{PREFIX}{name}' without timm", expected=expected, hint=hint) from None
+    if not timm.is_model(name):
+        hint = nearest(name, timm.list_models())
+        raise RecipeError(where, found=f"'{PREFIX}{name}'", expected="a network that timm has", hint=hint)
+    cfg = timm.get_pretrained_cfg(name)
+    if cfg is not None and cfg.fixed_input_size:  # position tables: it has to know the size when it is built
+        options = {"img_size": image_size, **options}
+    try:
+        network = timm.create_model(name, pretrained=False, num_classes=num_classes, in_chans=in_channels, **options)
+    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+        found = f"'{PREFIX}{name}' with {options} ({error})"
+        raise RecipeError("model", found=found, expected="options that timm can use") from error
+    assert isinstance(network, nn.Module)
+    return network
