@@ -134,9 +134,7 @@ def _small(weight: Tensor) -> Tensor:
     return nn.init.normal_(weight, std=0.01)
 
 
-def initialise(
-    network: nn.Module, *, matrices: Callable[[Tensor], Tensor] = partial(nn.init.normal_, std=0.01)
-) -> None:
+def initialise(network: nn.Module, *, matrices: Callable[[Tensor], Tensor] = _small) -> None:
     """Draw the first weights of a convolutional network from torch's global generator, which the caller seeds.
 
     Filters: normal with variance 2 / fan_out, so that the gradient keeps its size through ReLUs; a filter of a
