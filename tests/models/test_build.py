@@ -109,10 +109,10 @@ def check_batch(name: str, num: int) -> None:
     x = pictures(num)
     network = settle_norms(fresh(name), x)
     with torch.no_grad():
-        together, again, alone = (network(part).softmax(1) for part in (x, x, x[:1]))
+        together, again, alone = (network(part) for part in (x, x, x[:1]))
     assert torch.equal(together, again)
-    assert together.std(0).max() > 1e-4  # pictures get different answers, else the next line says nothing
-    torch.testing.assert_close(together[:1], alone, rtol=0, atol=1e-5)
+    assert together.std(0).max() > 2e-3  # pictures get different answers, else the next line says nothing
+    torch.testing.assert_close(together[:1].softmax(1), alone.softmax(1), rtol=0, atol=1e-5)
 
 
 @every_model

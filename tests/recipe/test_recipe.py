@@ -2,10 +2,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bakeoff import catalogue, library
+from bakeoff import catalogue, library, models
 from bakeoff.errors import BakeoffError, DataError, RecipeError
 from bakeoff.recipe import Recipe, load, overlay, resolve
 from bakeoff.recipe.schema import SECTIONS
@@ -54,6 +55,32 @@ def test_every_card_is_a_valid_recipe_with_a_header(name: str) -> None:
 
 def test_every_model_has_a_family_card() -> None:
     assert {model.family for model in catalogue.MODELS.values()} <= set(library.recipe_cards())
+
+
+@pytest.mark.parametrize("name", catalogue.MODELS)
+def test_every_model_has_a_card_whose_options_its_builder_knows(name: str) -> None:
+    header = [line for line in library.model_card(name).read_text().splitlines() if line.startswith("#")]
+    keys = [line[2:].partition(":")[0] for line in header if line[2] != " "]
+    assert keys == ["Purpose", "Source", "Public", "Expected", "Command"]
+    assert header[-1].split()[-3:] == ["bakeoff", "train", name]
+    recipe = resolve(name)
+    assert recipe.model.name == name
+    with torch.device("meta"):
+        models.build(name, num_classes=10, **recipe.model.options)
+
+
+def test_no_card_is_without_its_model() -> None:
+    assert {path.stem for path in library.model_card("x").parent.glob("*.yaml")} == set(catalogue.MODELS)
+
+
+def test_a_models_card_stands_over_its_familys_and_under_what_is_typed() -> None:
+    family, own = resolve("gmlp_tiny"), resolve("cct_7_3x1")
+    assert (family.optimizer.weight_decay, own.optimizer.weight_decay) == (0.05, 0.06)
+    assert own.model.options == {"attention_dropout": 0.1, "drop_path": 0.1}
+    assert own.mix == family.mix
+    typed = resolve("cct_7_3x1", overrides=["model.drop_path=0", "weight_decay=0.1"])
+    assert typed.model.options == {"attention_dropout": 0.1, "drop_path": 0}
+    assert typed.optimizer.weight_decay == 0.1
 
 
 def test_another_optimizer_starts_from_its_own_defaults() -> None:

@@ -24,9 +24,9 @@ WIDTH, NO_LIMIT = 100, 10_000  # columns
 
 # How a field looks in a table: its heading, and its value as text. Files keep fractions and full precision.
 LOOKS: dict[str, tuple[str, Callable[[Any], str]]] = {
-    "params_m": ("params (M)", "{:.3f}".format),
-    "macs_g": ("MACs (G)", "{:.3f}".format),
-    "activations_m": ("activations (M)", "{:.2f}".format),
+    "params_m": ("params\n(M)", "{:.3f}".format),
+    "macs_g": ("MACs\n(G)", "{:.3f}".format),
+    "activations_m": ("activ.\n(M)", "{:.2f}".format),
     "shape": ("output", lambda value: "x".join(map(str, value))),
     "params": ("params", "{:,}".format),
     "macs": ("MACs", "{:,}".format),
@@ -34,7 +34,7 @@ LOOKS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "test_top1": ("test top-1 (%)", lambda value: f"{100 * value:.2f}"),
     "paper": ("paper", lambda value: value.partition(",")[0]),
 }
-FOR_MACHINES = ("file", "folder")
+FOR_MACHINES = ("file", "folder", "year")  # the year stands with the paper
 
 
 def console(*, stderr: bool = False) -> Console:

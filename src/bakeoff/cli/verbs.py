@@ -315,7 +315,7 @@ def _models_row(name: str) -> dict[str, Any]:
         "activations_m": costs.activations / 1e6,
         "recipe": model.family,
         "year": model.year,
-        "paper": model.paper,
+        "paper": model.paper.replace(",", f" {model.year},", 1),
     }
 
 

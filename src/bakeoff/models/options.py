@@ -7,8 +7,6 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from bakeoff.errors import RecipeError, refuse_unknown
 
-# What the data decide, never a person.
-GIVEN = ("num_classes", "in_channels", "image_size")
 PLAIN = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "nothing"}
 
 
@@ -16,11 +14,8 @@ def check(builder: Callable[..., object], options: Mapping[str, object]) -> None
     """Refuse what the builder does not know or cannot be given.
 
     Raises:
-        RecipeError: an unknown option, with the nearest; one that the data decide; a value of the wrong kind.
+        RecipeError: an unknown option, with the nearest; a value of the wrong kind.
     """
-    for key in GIVEN:
-        if key in options:
-            raise RecipeError(f"model.{key}", found=f"{options[key]!r}", expected="no such option: the data decide it")
     refuse_unknown("model", options, inspect.getfullargspec(builder).kwonlydefaults or ())
     hints = get_type_hints(builder)
     for key, value in options.items():

@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from omegaconf import OmegaConf
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 FractionBelowOne = Annotated[float, Field(ge=0, lt=1)]
@@ -26,6 +26,14 @@ class Model(Section):
 
     model_config = ConfigDict(extra="allow")
     name: str = "resnet_20"
+    DECIDED: ClassVar[tuple[str, ...]] = ("num_classes", "in_channels", "image_size")
+
+    @model_validator(mode="after")
+    def _the_data_decide(self) -> Self:
+        for key in self.DECIDED:
+            if key in self.options:
+                raise ValueError(f"no {key}: the data decide it")
+        return self
 
     @property
     def options(self) -> dict[str, Any]:
