@@ -28,6 +28,10 @@ PAGE, PICTURE, PARITY = HERE / "models.md", HERE / "models.png", HERE / "parity.
 COLUMNS = ("model", "by", "how", "image_size", "evaluating", "training", "torch")
 Row = Mapping[str, str]
 
+# Sizes below and above where networks take their official form, divided by 2 never, once, twice and so on: the first
+# that a network takes says of what its sizes must be multiples.
+SMALL, LARGE = (47, 46, 44, 40, 48), (225, 226, 228, 232, 240, 224)
+
 
 @cache
 def network(name: str, size: int = 32) -> nn.Module:
@@ -68,9 +72,8 @@ def takes(name: str, size: int) -> bool:
 def smallest(name: str) -> str:
     """Return the smallest of 8, 16 and 32 px that it takes, and of what all sizes must be multiples."""
     least = next(size for size in (8, 16, 32) if takes(name, size))
-    # 46 = 2 x 23 and 226 = 2 x 113, and so on: one size below and one above where a network takes its official form.
-    small = next(factor for factor in (1, 2, 4, 8, 16) if takes(name, 23 * factor if factor > 1 else 47))
-    large = next(factor for factor in (1, 2, 4, 8, 16, 32) if takes(name, 225 if factor == 1 else 32 * 7 + factor))
+    small = next(size & -size for size in SMALL if takes(name, size))
+    large = next(size & -size for size in LARGE if takes(name, size))
     rules = [f"multiples of {small}"] if small > 1 else []
     rules += [f"from 128 px on of {large}"] if large != small else []
     return f"{least}" + (f" ({', '.join(rules)})" if rules else "")
@@ -156,7 +159,7 @@ def measure() -> None:
         torch.manual_seed(0)
         how = "recorded" if isinstance(oracle, Recorded) else "run"
         evaluating, training = (f"{oracle.difference(training=training):.1e}" for training in (False, True))
-        values = (oracle.model, oracle.by, how, oracle.image_size, evaluating, training, torch.__version__)
+        values = (oracle.model, oracle.by, how, oracle.image_size, evaluating, training, torch.__version__.partition("+")[0])
         rows.append(dict(zip(COLUMNS, values, strict=True)))
         print(*values, flush=True)
     with PARITY.open("w", newline="", encoding="utf-8") as file:
@@ -168,7 +171,7 @@ def measure() -> None:
 def parity() -> Iterator[str]:
     """Yield what the oracles say, and who has none."""
     measured = parity_rows()
-    versions = ", ".join(sorted({row["torch"].partition("+")[0] for row in measured}))
+    versions = ", ".join(sorted({row["torch"] for row in measured}))
     worst = max(float(row[key]) for row in measured for key in ("evaluating", "training"))
     yield words.PARITY.format(versions=versions, count=len(measured), worst=f"{worst:.1e}")
     order = {name: place for place, name in enumerate([*catalogue.MODELS, *models.BUILDERS])}
