@@ -1,7 +1,8 @@
 """Write docs/models.md and docs/models.png: the page about the zoo, from the catalogue and the networks themselves.
 
-    python -m docs.models             (the two files)
-    python -m docs.models --parity    (first runs every oracle of tests/reference/, which takes minutes)
+    python -m docs.models                     (the two files)
+    python -m docs.models --parity            (first runs every oracle of tests/reference/, which takes minutes)
+    python -m docs.models --parity NAME...    (only the oracles of these names; the others keep their rows)
 
 Nothing on the page is typed that can be read off the code: shapes, costs and twins come from networks on torch's meta
 device, parity from docs/parity.csv. Words, and what other tables print, stand in docs/models_words.py.
@@ -9,6 +10,7 @@ device, parity from docs/parity.csv. Words, and what other tables print, stand i
 
 import argparse
 import csv
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -72,11 +74,17 @@ def takes(name: str, size: int) -> bool:
 def smallest(name: str) -> str:
     """Return the smallest of 8, 16 and 32 px that it takes, and of what all sizes must be multiples."""
     least = next(size for size in (8, 16, 32) if takes(name, size))
-    small = next(size & -size for size in SMALL if takes(name, size))
-    large = next(size & -size for size in LARGE if takes(name, size))
+    small, large = multiples(catalogue.MODELS[name].builder)
     rules = [f"multiples of {small}"] if small > 1 else []
     rules += [f"from 128 px on of {large}"] if large != small else []
     return f"{least}" + (f" ({', '.join(rules)})" if rules else "")
+
+
+@cache
+def multiples(builder: str) -> tuple[int, int]:
+    """Return of what the sizes of pictures must be multiples, below and above where the official form begins."""
+    small, large = (next(size & -size for size in sizes if takes(builder, size)) for sizes in (SMALL, LARGE))
+    return small, large
 
 
 def table(head: str, rows: Iterable[Sequence[str]]) -> str:
@@ -130,10 +138,13 @@ def families() -> Iterator[str]:
 
 
 def twins() -> list[list[str]]:
-    """Return the groups of names that compute the same."""
+    """Return the groups of names that compute the same; only those that cost the same can."""
+    costs = catalogue.costs()
+    shared = {cost for cost, times in Counter(costs.values()).items() if times > 1}
     groups: dict[str, list[str]] = {}
     for name in catalogue.MODELS:
-        groups.setdefault(fingerprint(network(name), (3, 32, 32)), []).append(name)
+        if costs[name] in shared:
+            groups.setdefault(fingerprint(network(name), (3, 32, 32)), []).append(name)
     return [names for names in groups.values() if len(names) > 1]
 
 
@@ -148,18 +159,24 @@ def parity_rows() -> list[Row]:
         return list(csv.DictReader(file))
 
 
-def measure() -> None:
-    """Run every oracle, evaluating and training, and write what came out to docs/parity.csv."""
+def measure(names: Sequence[str]) -> None:
+    """Run the oracles of these names, evaluating and training, or all if none is given; write docs/parity.csv."""
     from tests.reference.parity import Recorded
     from tests.reference.test_parity import oracles
 
     torch.set_num_threads(1)
-    rows: list[dict[str, object]] = []
+    kept = {(row["model"], row["by"]): row for row in parity_rows()} if names else {}
+    rows: list[Row] = []
     for oracle in oracles():
+        key = (oracle.model, oracle.by)
+        if names and oracle.model not in names and key in kept:
+            rows.append(kept[key])
+            continue
         torch.manual_seed(0)
         how = "recorded" if isinstance(oracle, Recorded) else "run"
         evaluating, training = (f"{oracle.difference(training=training):.1e}" for training in (False, True))
-        values = (oracle.model, oracle.by, how, oracle.image_size, evaluating, training, torch.__version__.partition("+")[0])
+        version = torch.__version__.partition("+")[0]
+        values = (*key, how, str(oracle.image_size), evaluating, training, version)
         rows.append(dict(zip(COLUMNS, values, strict=True)))
         print(*values, flush=True)
     with PARITY.open("w", newline="", encoding="utf-8") as file:
@@ -178,10 +195,17 @@ def parity() -> Iterator[str]:
     rows = sorted(measured, key=lambda row: order[row["model"]])
     yield table(
         words.PARITY_HEAD,
-        ([f"`{r['model']}`", r["by"], r["how"], r["image_size"], r["evaluating"], r["training"]] for r in rows),
+        (
+            [f"`{r['model']}`", r["by"], r["how"], r["image_size"], *map(_exact, (r["evaluating"], r["training"]))]
+            for r in rows
+        ),
     )
     without = [name for name in catalogue.MODELS if name not in {row["model"] for row in measured}]
     yield f"Without an oracle: {listed(without) or 'none'}."
+
+
+def _exact(difference: str) -> str:
+    return difference if float(difference) else "0"
 
 
 def misfits(builder: str) -> list[str]:
@@ -195,12 +219,11 @@ def misfits(builder: str) -> list[str]:
 def adopted() -> Iterator[list[str]]:
     """Yield a line for each builder and source of foreign weights."""
     for builder, sources in RULES.items():
-        names = [name for name, model in catalogue.MODELS.items() if model.builder == builder]
         other = misfits(builder)
         for source, rules in sources.items():
             how = f"{len(rules)} renamings" if len(rules) > 1 else "1 renaming" if rules else "the same names"
             more = f" and {len(other) - 1} more" if len(other) > 1 else ""
-            yield [f"`{builder}`", listed(names), source, how, f"no: `{other[0]}`{more}" if other else "yes"]
+            yield [f"`{builder}`", source, how, f"no: `{other[0]}`{more}" if other else "yes"]
 
 
 def history() -> Iterator[list[str]]:
@@ -243,9 +266,11 @@ def points() -> list[Point]:
 def main() -> None:
     """Write the files."""
     parser = argparse.ArgumentParser(description="Write docs/models.md and docs/models.png.")
-    parser.add_argument("--parity", action="store_true", help="first run every oracle, into docs/parity.csv")
-    if parser.parse_args().parity:
-        measure()
+    about = "first run the oracles of these names, or all, into docs/parity.csv"
+    parser.add_argument("--parity", metavar="NAME", nargs="*", help=about)
+    names = parser.parse_args().parity
+    if names is not None:
+        measure(names)
     PAGE.write_text(page(), encoding="utf-8")
     save(zoo(points(), counted=words.COUNTED), PICTURE)
 

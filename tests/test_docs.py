@@ -4,20 +4,29 @@ import json
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
+from PIL import Image
 
 from bakeoff import catalogue, cli
 from bakeoff.cli import screen, words
 from bakeoff.recipe import Recipe, resolve
 from bakeoff.recipe.resolve import SHORT, parse
 from bakeoff.recipe.schema import SECTIONS
+from bakeoff.reports.figures import zoo
+from docs import models as models_page
+from docs import models_words
+from tests.reference.parity import TOLERANCE
+from tests.reference.test_parity import oracles
 
 ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src" / "bakeoff"
+CARDS = SRC / "library" / "recipes" / "models"
 READMES = ("README.md", "README.zh-CN.md")
-PAGES = (*READMES, *("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LOG.md"), "docs/settings.md")
+DOCS = ("docs/settings.md", "docs/models.md", "docs/how-to-add-a-model.md")
+PAGES = (*READMES, *("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LOG.md"), *DOCS)
 VERBS = ("train", "resume", "eval", "list", "show")
 VARIANTS = {"optimizer": Recipe.model_fields["optimizer"], "schedule": Recipe.model_fields["schedule"]}
 
@@ -91,7 +100,7 @@ def test_what_can_be_listed_and_shown_answers(
         assert capsys.readouterr().out
 
 
-@pytest.mark.parametrize("page", [*READMES, "CONTRIBUTING.md"])
+@pytest.mark.parametrize("page", [*READMES, "CONTRIBUTING.md", "docs/how-to-add-a-model.md"])
 def test_scripts_and_modules_that_are_called_exist(page: str) -> None:
     for parts in commands(page):
         if parts[0] in ("bash", "python") and parts[1] != "-m":
@@ -114,9 +123,10 @@ def test_the_tree_is_what_is_there(page: str) -> None:
     there = {
         str(path.relative_to(SRC))
         for path in SRC.rglob("*")
-        if path.suffix in (".py", ".yaml") and path.name != "__init__.py"
+        if path.suffix in (".py", ".yaml") and path.name != "__init__.py" and path.parent != CARDS
     }
     named = tree(page)
+    assert f"{CARDS.relative_to(SRC)}/" in named  # whose files are named after the models
     files = {path for path in named if not path.endswith("/")}
     assert files - there == set(), "named, but not there"
     assert there - files == set(), "there, but not named"
@@ -173,10 +183,48 @@ def test_every_variant_is_explained_with_its_defaults(section: str) -> None:
 
 
 @pytest.mark.parametrize("page", READMES)
-def test_short_spellings_and_models_are_complete(page: str) -> None:
+def test_short_spellings_are_complete_and_models_are_counted(page: str) -> None:
     text = read(page)
     assert any(set(spelled.split()) == set(SHORT) for spelled in re.findall(r"`([a-z_ ]+)`", text))
-    assert not [name for name in catalogue.MODELS if f"`{name}`" not in text]
+    assert re.search(rf"(?<!\d){len(catalogue.MODELS)} (?:names|个名字)", text)
+
+
+def test_the_page_about_the_zoo_is_what_its_generator_writes() -> None:
+    """Except for the measuring of parity: docs/parity.csv is read."""
+    assert read("docs/models.md") == models_page.page(), "python -m docs.models"
+
+
+def test_the_page_about_the_zoo_has_a_line_for_every_model_and_oracle() -> None:
+    lines = read("docs/models.md").splitlines()
+    for name, costs in catalogue.costs().items():
+        row = next(line for line in lines if line.startswith(f"| `{name}` | {costs.params / 1e6:.3f} |"))
+        assert f"`{catalogue.MODELS[name].builder}`" in row
+    measured = {(row["model"], row["by"], row["image_size"]) for row in models_page.parity_rows()}
+    assert measured == {(o.model, o.by, str(o.image_size)) for o in oracles()}, "python -m docs.models --parity"
+    assert all(float(row[key]) < TOLERANCE for row in models_page.parity_rows() for key in ("evaluating", "training"))
+
+
+def test_the_picture_of_the_zoo_is_that_of_the_catalogue() -> None:
+    """Its text is compared; its pixels may differ with fonts."""
+    with Image.open(models_page.PICTURE) as picture:
+        described = picture.text["Description"]  # type: ignore[attr-defined]
+    assert described == zoo(models_page.points(), counted=models_words.COUNTED).get_label()
+
+
+def test_what_another_table_prints_is_called_the_same_where_it_is() -> None:
+    for name, printed, why in models_words.PRINTED:
+        digits = len(printed.partition(".")[2])
+        here = f"{catalogue.costs()[name].params / 1e6:.{digits}f}"
+        assert (here == printed) == why.startswith("the same"), name
+
+
+def test_the_example_of_foreign_weights_runs() -> None:
+    (example,) = blocks("docs/models.md", "python")
+    run: dict[str, Any] = {}
+    exec(example, run)
+    ours, theirs = run["ours"].state_dict(), run["theirs"].state_dict()
+    stem = next(value for key, value in theirs.items() if key == "stem.0.weight")
+    assert any(value.shape == stem.shape and value.equal(stem) for value in ours.values())
 
 
 @pytest.mark.parametrize("page", READMES)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bakeoff import cli
+from bakeoff import catalogue, cli
 from bakeoff.cli.verbs import app
 
 TINY = "tests.training.tiny:network"
@@ -120,6 +120,60 @@ def test_list_and_show(trained: Path) -> None:
     assert (shown["recipe"]["epochs"], shown["recipe"]["model"]["name"]) == (3, "resnet_20")
     assert "label_smoothing: 0.1" in bakeoff("show", "middle_convnet", cwd=trained).stdout
     assert "finished" in bakeoff("show", "first", "--json", cwd=trained).stdout
+
+
+def test_a_pattern_chooses_among_the_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["list", "models", "eca*", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in rows] == [name for name in catalogue.MODELS if name.startswith("eca")]
+    assert {row["recipe"] for row in rows} == {"small_convnet"}
+    assert rows[0]["params_m"] == catalogue.costs()[rows[0]["name"]].params / 1e6
+    assert cli.run(["list", "models", "eca*"]) == 0
+    shown = capsys.readouterr().out
+    assert all(row["name"] in shown for row in rows)
+    assert "convnext_tiny" not in shown
+    assert cli.run(["list", "models", "nothing*"]) == 0
+    assert "No models like 'nothing*'." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_a_model_is_shown_with_its_layers(
+    depth: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["show", "convnext_tiny", "--depth", str(depth)]
+    assert cli.run([*arguments, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    costs = catalogue.costs()["convnext_tiny"]
+    whole, layers = answer["model"], answer["layers"]
+    assert (whole["params"], whole["macs"], whole["activations"]) == (costs.params, costs.macs, costs.activations)
+    assert sum(layer["params"] for layer in layers) == costs.params
+    assert sum(layer["macs"] for layer in layers) == costs.macs
+    assert max(layer["name"].count(".") for layer in layers) == depth - 1
+    assert layers[-1]["shape"] == [100]
+    assert answer["recipe"]["model"]["name"] == "convnext_tiny"
+    assert cli.run(arguments) == 0
+    shown = capsys.readouterr().out
+    assert all(layer["name"] in shown for layer in layers)
+    assert f"{costs.params:,}" in shown
+    assert "2201.03545" in shown
+    assert "name: convnext_tiny" in shown
+
+
+@pytest.mark.parametrize("depth", ["0", "-1", "deep"])
+def test_a_depth_that_is_none_is_refused(depth: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["show", "resnet_20", "--depth", depth]) == 2
+    assert "--depth" in capsys.readouterr().err
+
+
+def test_a_network_of_timm_is_shown_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["show", "timm:resnet18", "--depth", "1", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["recipe"]["model"]["name"] == "timm:resnet18"
+    assert answer["model"]["params"] == 11_227_812  # torchvision's resnet18 with 100 classes
 
 
 def test_dry_run_leaves_nothing(tmp_path: Path) -> None:

@@ -8,19 +8,20 @@ import torch
 from torch import Tensor, nn
 
 from bakeoff.errors import RecipeError
-from bakeoff.models.convnext import FROM_TIMM, FROM_TORCHVISION, Block, ConvNeXt, convnext
+from bakeoff.models.convnext import FROM_TIMM, FROM_TORCHVISION, Block, convnext
 from bakeoff.models.cost import cost
+from bakeoff.models.frames import TrunkNet
 
 NANO: dict[str, Any] = {"depths": (2, 2, 8, 2), "widths": (80, 160, 320, 640)}
 ATTO: dict[str, Any] = {"depths": (2, 2, 6, 2), "widths": (40, 80, 160, 320)}
 TOY: dict[str, Any] = {"depths": (1, 1, 2, 1), "widths": [8, 16, 24, 32]}
 
 
-def make(*, image_size: int = 32, num_classes: int = 100, **options: Any) -> ConvNeXt:
+def make(*, image_size: int = 32, num_classes: int = 100, **options: Any) -> TrunkNet:
     return convnext(num_classes=num_classes, in_channels=3, image_size=image_size, **options)
 
 
-def shadow(**options: Any) -> ConvNeXt:
+def shadow(**options: Any) -> TrunkNet:
     with torch.device("meta"):
         return make(**options)
 

@@ -8,17 +8,18 @@ from torch import Tensor, nn
 
 from bakeoff.errors import RecipeError
 from bakeoff.models.cost import cost
-from bakeoff.models.hornet import Block, HorNet, RecursiveGatedConv, hornet
+from bakeoff.models.frames import TrunkNet
+from bakeoff.models.hornet import Block, RecursiveGatedConv, hornet
 
 MICRO: dict[str, Any] = {"widths": (32, 64, 128, 256), "depths": (3, 3, 9, 3)}
 TOY: dict[str, Any] = {"depths": (1, 1, 2, 1), "widths": [8, 16, 24, 32], "orders": [1, 2, 3, 4]}
 
 
-def make(*, image_size: int = 32, **options: Any) -> HorNet:
+def make(*, image_size: int = 32, **options: Any) -> TrunkNet:
     return hornet(num_classes=100, in_channels=3, image_size=image_size, **options)
 
 
-def shadow(**options: Any) -> HorNet:
+def shadow(**options: Any) -> TrunkNet:
     with torch.device("meta"):
         return make(**options)
 

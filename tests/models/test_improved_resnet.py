@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from bakeoff.errors import RecipeError
 from bakeoff.models.cost import cost
+from bakeoff.models.frames import ResidualNet
 from bakeoff.models.improved_resnet import improved_resnet
-from bakeoff.models.layers import DropPath, ResidualNet
+from bakeoff.models.layers import DropPath
 
 STD_CONV = {"kernel_size": 3, "depthwise": False}
 NO_INVERTED = {"inverted": False}

@@ -9,25 +9,26 @@ from torch import nn
 
 from bakeoff.errors import RecipeError
 from bakeoff.models.cost import cost
+from bakeoff.models.gated import GatedNet
 from bakeoff.models.layers import DropPath
-from bakeoff.models.mscan import MultiScaleGate, StagedNet, mscan
+from bakeoff.models.mscan import MultiScaleGate, mscan
 
 TINY = {"widths": (32, 64, 160, 256), "depths": (3, 3, 5, 2), "mlp_ratios": (8, 8, 4, 4)}
 MICRO = {"widths": (32, 64, 160), "depths": (1, 1, 2), "mlp_ratios": (8, 8, 4)}
 SMALL = {"widths": (8, 16), "depths": (2, 3), "mlp_ratios": (2, 2)}
 
 
-def make(image_size: int = 32, in_channels: int = 3, **options: object) -> StagedNet:
+def make(image_size: int = 32, in_channels: int = 3, **options: object) -> GatedNet:
     torch.manual_seed(0)
     return mscan(num_classes=100, in_channels=in_channels, image_size=image_size, **options)  # type: ignore[arg-type]
 
 
-def on_meta(image_size: int = 32, **options: object) -> StagedNet:
+def on_meta(image_size: int = 32, **options: object) -> GatedNet:
     with torch.device("meta"):
         return make(image_size, **options)
 
 
-def stage_sizes(network: StagedNet, image_size: int) -> list[tuple[int, ...]]:
+def stage_sizes(network: GatedNet, image_size: int) -> list[tuple[int, ...]]:
     shapes: list[tuple[int, ...]] = []
     for stage in network.stages:
         network.get_submodule(stage).register_forward_hook(lambda _, __, out: shapes.append(tuple(out.shape[1:])))

@@ -6,7 +6,8 @@ from torch import nn
 
 from bakeoff.errors import RecipeError
 from bakeoff.models.cost import cost
-from bakeoff.models.layers import DropPath, ResidualNet
+from bakeoff.models.frames import ResidualNet
+from bakeoff.models.layers import DropPath
 from bakeoff.models.resnest import SplitAttention, resnest
 from tests.formula import fill, numbers
 

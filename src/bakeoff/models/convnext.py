@@ -13,8 +13,7 @@ Checked: logits and gradients: tiny against torchvision 0.29 with the small stem
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -22,10 +21,8 @@ from torch import Tensor, nn
 
 from bakeoff.errors import RecipeError
 from bakeoff.models.depthwise import Depthwise
-from bakeoff.models.layers import DropPath, LayerNorm2d, Mlp, choose_stem, drop_path_rates, refuse_smaller
-
-# Kernel, stride and padding of the first convolution.
-STEMS: Final = {"small": (4, 2, 1), "3x3": (3, 1, 1), "imagenet": (4, 4, 0)}
+from bakeoff.models.frames import TrunkNet, check_trunk
+from bakeoff.models.layers import DropPath, Mlp, refuse_even
 
 FROM_TIMM: Final = ((r"^stages\.", "trunk."), (r"^head\.", ""), (r"\.gamma$", ".layer_scale"))
 # torchvision counts what lies between the stages as well: 1, 3, 5, 7 are blocks, 2, 4, 6 are halvings.
@@ -59,65 +56,6 @@ class Block(nn.Module):
         return torch.addcmul(x.permute(0, 2, 3, 1), branch, self.layer_scale).permute(0, 3, 1, 2)
 
 
-class Stage(nn.Module):
-    """Halve the picture, unless there is no width to come from, then blocks at one width."""
-
-    def __init__(self, in_width: int | None, width: int, *, blocks: Iterable[nn.Module]) -> None:
-        super().__init__()
-        self.downsample: nn.Module = nn.Identity()
-        if in_width is not None:
-            self.downsample = nn.Sequential(LayerNorm2d(in_width), nn.Conv2d(in_width, width, 2, stride=2))
-        self.blocks = nn.Sequential(*blocks)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [b in h w] to [b width h/2 w/2]; in the first stage to [b width h w]."""
-        out: Tensor = self.blocks(self.downsample(x))
-        return out
-
-
-class ConvNeXt(nn.Module):
-    """Stem, stages of blocks, mean over the picture, norm, one matrix.
-
-    Args:
-        num_classes: the width of the logits.
-        in_channels: channels of a picture.
-        stem: the first convolution, a key of `STEMS`.
-        widths: channels of each stage.
-        blocks: of each stage.
-    """
-
-    def __init__(
-        self,
-        *,
-        num_classes: int,
-        in_channels: int,
-        stem: str,
-        widths: Sequence[int],
-        blocks: Sequence[Iterable[Block]],
-    ) -> None:
-        super().__init__()
-        kernel_size, stride, padding = STEMS[stem]
-        first = nn.Conv2d(in_channels, widths[0], kernel_size, stride=stride, padding=padding)
-        self.stem = nn.Sequential(first, LayerNorm2d(widths[0]))
-        self.trunk = nn.Sequential()
-        for in_width, width, made in zip([None, *widths[:-1]], widths, blocks, strict=True):
-            self.trunk.append(Stage(in_width, width, blocks=made))
-        self.stages = [f"trunk.{i}" for i in range(len(widths))]
-        self.norm = nn.LayerNorm(widths[-1], eps=1e-6)
-        self.fc = nn.Linear(widths[-1], num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                assert module.bias is not None
-                nn.init.zeros_(module.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map pictures [b c h w] to logits [b classes]."""
-        x = self.trunk(self.stem(x))
-        logits: Tensor = self.fc(self.norm(x.mean((2, 3))))
-        return logits
-
-
 def convnext(
     *,
     num_classes: int,
@@ -129,7 +67,7 @@ def convnext(
     layer_scale: float = 1e-6,
     drop_path: float = 0.0,
     stem: str = "auto",
-) -> ConvNeXt:
+) -> TrunkNet:
     """Build a ConvNeXt; the default is ConvNeXt-T.
 
     Args:
@@ -146,23 +84,21 @@ def convnext(
     Raises:
         RecipeError: an option out of its range, or a picture that the strides divide to nothing.
     """
-    stem = choose_stem(stem, image_size, known=tuple(STEMS))
-    if not depths or min(depths) < 1:
-        raise RecipeError("model.depths", found=f"{list(depths)}", expected="one or more numbers of blocks, each >= 1")
-    if len(widths) != len(depths) or min(widths) < 1:
-        expected = f"{len(depths)} numbers of channels, as many as depths, each >= 1"
-        raise RecipeError("model.widths", found=f"{list(widths)}", expected=expected)
-    if kernel_size < 1 or kernel_size % 2 == 0:
-        raise RecipeError("model.kernel_size", found=f"{kernel_size}", expected="an odd number, such as 3, 5 or 7")
+    check_trunk(widths, depths)
+    refuse_even(kernel_size)
     if not 0 < layer_scale < math.inf:
         raise RecipeError("model.layer_scale", found=f"{layer_scale}", expected="a number above 0, such as 1e-6")
-    refuse_smaller(image_size, than=STEMS[stem][1] * 2 ** (len(depths) - 1))
-    rates = iter(drop_path_rates(drop_path, sum(depths)))
-    blocks = [
-        [
-            Block(width, kernel_size=kernel_size, layer_scale=layer_scale, drop_path=rate)
-            for rate in islice(rates, depth)
-        ]
-        for width, depth in zip(widths, depths, strict=True)
-    ]
-    return ConvNeXt(num_classes=num_classes, in_channels=in_channels, stem=stem, widths=widths, blocks=blocks)
+
+    def make_block(stage: int, rate: float) -> nn.Module:
+        return Block(widths[stage], kernel_size=kernel_size, layer_scale=layer_scale, drop_path=rate)
+
+    return TrunkNet(
+        num_classes=num_classes,
+        in_channels=in_channels,
+        image_size=image_size,
+        stem=stem,
+        make_block=make_block,
+        widths=widths,
+        depths=depths,
+        drop_path=drop_path,
+    )

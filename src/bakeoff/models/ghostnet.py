@@ -25,7 +25,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bakeoff.errors import RecipeError
-from bakeoff.models.layers import ResidualNet, choose_stem, conv
+from bakeoff.models.frames import ResidualNet, small_depths
+from bakeoff.models.layers import choose_stem, conv
 
 # timm's names are ours.
 FROM_TIMM: Final = ()
@@ -269,9 +270,7 @@ def ghost_resnet(
     Raises:
         RecipeError: a depth or ratio that is none of these.
     """
-    num_blocks, rest = divmod(depth - 2, 6)
-    if rest or num_blocks < 1:
-        raise RecipeError("model.depth", found=f"{depth}", expected="6n + 2, such as 20, 32, 44, 56 or 110")
+    depths = small_depths(depth)
     if ratio != "copy" and not (isinstance(ratio, int) and 1 <= ratio <= 16):
         raise RecipeError("model.ratio", found=f"{ratio!r}", expected="a whole number from 1 (dense) to 16, or 'copy'")
 
@@ -283,5 +282,5 @@ def ghost_resnet(
         in_channels=in_channels,
         make_block=make_block,
         widths=(16, 32, 64),
-        depths=(num_blocks,) * 3,
+        depths=depths,
     )

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bakeoff.errors import RecipeError
+from bakeoff.models.frames import TokenNet
 from bakeoff.models.layers import DropPath, TokenLinear, choose_patch, drop_path_rates
 
 # Renames a key of timm's state dict to ours.
@@ -55,62 +56,6 @@ class Block(nn.Module):
         return out
 
 
-class GatedMlpNet(nn.Module):
-    """Patches to tokens by one matrix, blocks, norm, mean over the tokens, one matrix.
-
-    Args:
-        num_classes: the width of the logits.
-        in_channels: channels of a picture.
-        grid: patches along one side of a picture.
-        patch_size: pixels along one side of a patch.
-        width: channels of a token.
-        hidden_width: channels between the two matrices of a block, even.
-        depth: blocks.
-        drop_path: chance of the last block's branch to be dropped.
-    """
-
-    def __init__(
-        self,
-        *,
-        num_classes: int,
-        in_channels: int,
-        grid: int,
-        patch_size: int,
-        width: int,
-        hidden_width: int,
-        depth: int,
-        drop_path: float,
-    ) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(in_channels, width, patch_size, stride=patch_size)
-        self.blocks = nn.Sequential()
-        for rate in drop_path_rates(drop_path, depth):
-            self.blocks.append(Block(width, grid**2, hidden_width=hidden_width, drop_path=rate))
-        self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.head = nn.Linear(width, num_classes)
-        self.stages = ["blocks"]
-        self._draw_weights()
-
-    def _draw_weights(self) -> None:
-        for module in self.modules():
-            match module:
-                case TokenLinear():
-                    nn.init.normal_(module.weight, std=1e-6)
-                    nn.init.ones_(module.bias)
-                case nn.Linear() | nn.Conv2d():
-                    nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
-                    assert module.bias is not None
-                    nn.init.zeros_(module.bias)
-        nn.init.normal_(self.head.weight, std=0.01)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map pictures [b c h w] to logits [b classes]."""
-        # In channels-last memory this is a view; in the other a copy here saves one in every block.
-        x = self.stem(x).flatten(2).transpose(1, 2).contiguous()
-        logits: Tensor = self.head(self.norm(self.blocks(x)).mean(1))
-        return logits
-
-
 def gmlp(
     *,
     num_classes: int,
@@ -121,7 +66,7 @@ def gmlp(
     patch_size: int | str = "auto",
     mlp_ratio: float = 6.0,
     drop_path: float = 0.0,
-) -> GatedMlpNet:
+) -> TokenNet:
     """Build a gMLP; the default is the paper's gMLP-Ti.
 
     Args:
@@ -145,13 +90,18 @@ def gmlp(
         expected = f"a ratio that makes {width} channels an even number, 2 or more: a gate halves it"
         raise RecipeError("model.mlp_ratio", found=f"{mlp_ratio}", expected=expected)
     patch = choose_patch(patch_size, image_size)
-    return GatedMlpNet(
+    network = TokenNet(
         num_classes=num_classes,
         in_channels=in_channels,
-        grid=image_size // patch,
         patch_size=patch,
         width=width,
-        hidden_width=hidden_width,
-        depth=depth,
-        drop_path=drop_path,
+        blocks=[
+            Block(width, (image_size // patch) ** 2, hidden_width=hidden_width, drop_path=rate)
+            for rate in drop_path_rates(drop_path, depth)
+        ],
     )
+    for module in network.modules():
+        if isinstance(module, TokenLinear):
+            nn.init.normal_(module.weight, std=1e-6)
+            nn.init.ones_(module.bias)
+    return network

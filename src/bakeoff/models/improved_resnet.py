@@ -18,8 +18,8 @@ bottleneck there are 38,644. These two ablations compare networks of different s
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bakeoff.errors import RecipeError
-from bakeoff.models.layers import DropPath, ResidualNet, conv, drop_path_rates
+from bakeoff.models.frames import ResidualNet
+from bakeoff.models.layers import DropPath, conv, drop_path_rates, refuse_even
 
 EXPANSION = 4  # hidden width of the inverted bottleneck, over the width of the input
 DEPTHS = (3, 3, 3)
@@ -99,8 +99,7 @@ def improved_resnet(
     Raises:
         RecipeError: a chance outside [0, 1), a kernel size that is not odd.
     """
-    if kernel_size < 1 or kernel_size % 2 == 0:
-        raise RecipeError("model.kernel_size", found=f"{kernel_size}", expected="an odd number, such as 3, 5 or 7")
+    refuse_even(kernel_size)
     rates = iter(drop_path_rates(drop_path, sum(DEPTHS)))
 
     def make_block(in_width: int, width: int, *, stride: int, progress: float) -> nn.Module:

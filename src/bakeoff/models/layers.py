@@ -1,13 +1,13 @@
-"""Layers that have no paper, and the frame of a residual network: what the networks of this room share."""
+"""Layers that have no paper, or more than one: what the networks of this room share; their frames are in frames.py."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bakeoff.errors import RecipeError
+from bakeoff.models.depthwise import Depthwise
 
 # Pictures below this size get the small form of a network: the strides of its beginning are left out.
 SMALL_BELOW_PX = 128
@@ -15,6 +15,8 @@ SMALL_BELOW_PX = 128
 
 def conv(in_channels: int, out_channels: int, *, kernel_size: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
     """Make a convolution without bias (a normalisation follows) that keeps the size at stride 1."""
+    if groups == in_channels == out_channels:
+        return Depthwise(in_channels, kernel_size, stride=stride, bias=False)
     padding = kernel_size // 2
     return nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=padding, groups=groups, bias=False)
 
@@ -130,6 +132,16 @@ def refuse_smaller(image_size: int, *, than: int) -> None:
         )
 
 
+def refuse_even(kernel_size: int) -> None:
+    """Refuse filters without a middle.
+
+    Raises:
+        RecipeError: `kernel_size` is not an odd number of 1 or more.
+    """
+    if kernel_size < 1 or kernel_size % 2 == 0:
+        raise RecipeError("model.kernel_size", found=f"{kernel_size}", expected="an odd number, such as 3, 5 or 7")
+
+
 def _small(weight: Tensor) -> Tensor:
     return nn.init.normal_(weight, std=0.01)
 
@@ -156,63 +168,3 @@ def initialise(network: nn.Module, *, matrices: Callable[[Tensor], Tensor] = _sm
                 continue
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-class MakeBlock(Protocol):
-    """A function that makes one block of a residual network.
-
-    `progress` tells where in the depth the block stands: 0 is the first, 1 the last.
-    """
-
-    def __call__(self, in_width: int, width: int, *, stride: int, progress: float) -> nn.Module:
-        """Make the block that maps [b in_width h w] to [b width*expansion h/stride w/stride]."""
-
-
-class ResidualNet(nn.Module):
-    """Stem, stages of blocks, mean over the picture, one matrix. Names as in torchvision's ResNet.
-
-    Args:
-        num_classes: the width of the logits.
-        in_channels: channels of a picture.
-        make_block: makes one block.
-        widths: channels of each stage, before the blocks' expansion.
-        depths: blocks of each stage; each stage but the first halves the picture.
-        expansion: output channels of a block over the width of its stage.
-        stem: "small" is 3x3 at stride 1; "imagenet" is 7x7 at stride 2, then pooling at stride 2.
-    """
-
-    def __init__(
-        self,
-        *,
-        num_classes: int,
-        in_channels: int,
-        make_block: MakeBlock,
-        widths: Sequence[int],
-        depths: Sequence[int],
-        expansion: int = 1,
-        stem: str = "small",
-    ) -> None:
-        super().__init__()
-        width, large = widths[0], stem == "imagenet"
-        self.conv1 = conv(in_channels, width, kernel_size=7 if large else 3, stride=2 if large else 1)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if large else nn.Identity()
-        self.stages = [f"layer{i}" for i in range(1, len(depths) + 1)]
-        made, last = 0, max(sum(depths) - 1, 1)
-        for stage, stage_width, depth in zip(self.stages, widths, depths, strict=True):
-            blocks = nn.Sequential()
-            for i in range(depth):
-                stride = 2 if i == 0 and stage != "layer1" else 1
-                blocks.append(make_block(width, stage_width, stride=stride, progress=made / last))
-                width, made = stage_width * expansion, made + 1
-            self.add_module(stage, blocks)
-        self.fc = nn.Linear(width, num_classes)
-        initialise(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map pictures [b c h w] to logits [b classes]."""
-        x = self.maxpool(F.relu(self.bn1(self.conv1(x)), inplace=True))
-        for stage in self.stages:
-            x = getattr(self, stage)(x)
-        logits: Tensor = self.fc(x.mean((2, 3)))
-        return logits

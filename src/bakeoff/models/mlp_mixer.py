@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bakeoff.errors import RecipeError
+from bakeoff.models.frames import TokenNet
 from bakeoff.models.layers import DropPath, Mlp, TokenLinear, choose_patch, drop_path_rates
 
 # Renames a key of timm's state dict to ours.
@@ -46,7 +47,7 @@ class Block(nn.Module):
     changes nothing and gets no gradient but rounding. It stays, as all counts and weights of Mixers have it.
     """
 
-    def __init__(self, width: int, num_tokens: int, *, hidden_widths: tuple[int, int], drop_path: float) -> None:
+    def __init__(self, width: int, num_tokens: int, *, hidden_widths: Sequence[int], drop_path: float) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
         self.mlp_tokens = TokenMlp(num_tokens, hidden_widths[0])
@@ -61,58 +62,6 @@ class Block(nn.Module):
         return out
 
 
-class MlpMixer(nn.Module):
-    """Patches to tokens by one matrix, blocks, norm, mean over the tokens, one matrix.
-
-    Args:
-        num_classes: the width of the logits.
-        in_channels: channels of a picture.
-        grid: patches along one side of a picture.
-        patch_size: pixels along one side of a patch.
-        width: channels of a token.
-        hidden_widths: of the MLPs over tokens, and over channels.
-        depth: blocks.
-        drop_path: chance of the last block's branches to be dropped.
-    """
-
-    def __init__(
-        self,
-        *,
-        num_classes: int,
-        in_channels: int,
-        grid: int,
-        patch_size: int,
-        width: int,
-        hidden_widths: tuple[int, int],
-        depth: int,
-        drop_path: float,
-    ) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(in_channels, width, patch_size, stride=patch_size)
-        self.blocks = nn.Sequential()
-        for rate in drop_path_rates(drop_path, depth):
-            self.blocks.append(Block(width, grid**2, hidden_widths=hidden_widths, drop_path=rate))
-        self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.head = nn.Linear(width, num_classes)
-        self.stages = ["blocks"]
-        self._draw_weights()
-
-    def _draw_weights(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
-                assert module.bias is not None
-                nn.init.zeros_(module.bias)
-        nn.init.normal_(self.head.weight, std=0.01)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map pictures [b c h w] to logits [b classes]."""
-        # In channels-last memory this is a view; in the other a copy here saves one in every block.
-        x = self.stem(x).flatten(2).transpose(1, 2).contiguous()
-        logits: Tensor = self.head(self.norm(self.blocks(x)).mean(1))
-        return logits
-
-
 def mlp_mixer(
     *,
     num_classes: int,
@@ -123,7 +72,7 @@ def mlp_mixer(
     patch_size: int | str = "auto",
     mlp_ratio: Sequence[float] = (0.5, 4.0),
     drop_path: float = 0.0,
-) -> MlpMixer:
+) -> TokenNet:
     """Build an MLP-Mixer; the default is our `mlp_mixer_tiny`.
 
     Args:
@@ -142,18 +91,18 @@ def mlp_mixer(
     for option, value in (("width", width), ("depth", depth)):
         if value < 1:
             raise RecipeError(f"model.{option}", found=f"{value}", expected="1 or more")
-    hidden_widths = tuple(round(width * ratio) for ratio in mlp_ratio)
+    hidden_widths = [round(width * ratio) for ratio in mlp_ratio]
     if len(hidden_widths) != 2 or min(hidden_widths) < 1:
         expected = "two ratios, for tokens and for channels, each of 1/width or more"
         raise RecipeError("model.mlp_ratio", found=f"{list(mlp_ratio)}", expected=expected)
     patch = choose_patch(patch_size, image_size)
-    return MlpMixer(
+    return TokenNet(
         num_classes=num_classes,
         in_channels=in_channels,
-        grid=image_size // patch,
         patch_size=patch,
         width=width,
-        hidden_widths=(hidden_widths[0], hidden_widths[1]),
-        depth=depth,
-        drop_path=drop_path,
+        blocks=[
+            Block(width, (image_size // patch) ** 2, hidden_widths=hidden_widths, drop_path=rate)
+            for rate in drop_path_rates(drop_path, depth)
+        ],
     )

@@ -21,7 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bakeoff.errors import RecipeError
-from bakeoff.models.layers import DropPath, ResidualNet, choose_stem, conv, drop_path_rates, initialise
+from bakeoff.models.frames import ResidualNet
+from bakeoff.models.layers import DropPath, choose_stem, conv, drop_path_rates
 
 FROM_TIMM: Final = ()
 
@@ -129,7 +130,7 @@ def resnest(
     def make_block(in_width: int, width: int, *, stride: int, progress: float) -> nn.Module:
         return Bottleneck(in_width, width, stride=stride, radix=radix, drop_path=drop_path * progress)
 
-    network = ResidualNet(
+    return ResidualNet(
         num_classes=num_classes,
         in_channels=in_channels,
         make_block=make_block,
@@ -137,14 +138,13 @@ def resnest(
         depths=DEPTHS[depth],
         expansion=Bottleneck.expansion,
         stem=stem,
+        conv1=deep_stem(in_channels, stride=2 if stem == "imagenet" else 1),
     )
-    network.add_module("conv1", deep_stem(in_channels, stride=2 if stem == "imagenet" else 1))
-    return network
 
 
 def deep_stem(in_channels: int, *, stride: int) -> nn.Sequential:
     """Make the three convolutions that take the place of a single 7x7 one; a norm follows."""
-    stem = nn.Sequential(
+    return nn.Sequential(
         conv(in_channels, STEM_WIDTH, kernel_size=3, stride=stride),
         nn.BatchNorm2d(STEM_WIDTH),
         nn.ReLU(inplace=True),
@@ -153,5 +153,3 @@ def deep_stem(in_channels: int, *, stride: int) -> nn.Sequential:
         nn.ReLU(inplace=True),
         conv(STEM_WIDTH, 2 * STEM_WIDTH, kernel_size=3),
     )
-    initialise(stem)
-    return stem

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from bakeoff.errors import RecipeError, refuse_unknown
 from bakeoff.models import attention as plugins
-from bakeoff.models.layers import MakeBlock, ResidualNet, choose_stem, conv
+from bakeoff.models.frames import MakeBlock, ResidualNet, small_depths
+from bakeoff.models.layers import choose_stem, conv
 
 # Their names give ours; the weights of a plug-in load where its options are the same.
 FROM_TIMM: Final = ((r"\.se\.", ".attention."),)
@@ -163,9 +164,7 @@ def small_resnet(
     Raises:
         RecipeError: a depth that is not 6n + 2, an unknown shortcut, or an attention that cannot be.
     """
-    num_blocks, rest = divmod(depth - 2, 6)
-    if rest or num_blocks < 1:
-        raise RecipeError("model.depth", found=f"{depth}", expected="6n + 2, such as 20, 32, 44, 56 or 110")
+    depths = small_depths(depth)
     if shortcut not in ("A", "B"):
         raise RecipeError("model.shortcut", found=f"{shortcut!r}", expected="A (zeros) or B (projection)")
     return ResidualNet(
@@ -173,7 +172,7 @@ def small_resnet(
         in_channels=in_channels,
         make_block=_maker(BasicBlock, shortcut=shortcut, attention=attention, attention_position=attention_position),
         widths=(16, 32, 64),
-        depths=(num_blocks,) * 3,
+        depths=depths,
     )
 
 

@@ -9,7 +9,8 @@ import torch
 import torchvision
 from torch import nn
 
-from bakeoff.models.convnext import FROM_TIMM, FROM_TORCHVISION, STEMS, convnext
+from bakeoff.models.convnext import FROM_TIMM, FROM_TORCHVISION, convnext
+from bakeoff.models.frames import PATCHES
 from tests.reference.parity import Oracle
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -35,7 +36,7 @@ def theirs(name: str, *, library: str, stem: str) -> nn.Module:
         else:  # drops blocks unless told otherwise
             network = torchvision.models.get_model(name, num_classes=10, stochastic_depth_prob=0.0)
             start = network.features[0]
-        size, stride, padding = STEMS[stem]
+        size, stride, padding = PATCHES[stem]
         start[0] = nn.Conv2d(3, start[0].out_channels, size, stride=stride, padding=padding)
     return network.to_empty(device="cpu")
 

@@ -21,6 +21,7 @@ def theirs(depth: int, *, stem: str) -> nn.Module:
     return network.to_empty(device="cpu")
 
 
+VERSION = torchvision.__version__.partition("+")[0]
 CALLED = {10: "ResNet of one BasicBlock a stage"}
 CASES = [
     *((depth, "small", 16) for depth in (10, 18, 34, 50)),
@@ -30,7 +31,7 @@ CASES = [
 ORACLES = [
     Oracle(
         model=f"resnet{depth}",
-        by=f"torchvision {torchvision.__version__.partition('+')[0]} {CALLED.get(depth, f'resnet{depth}')}, {stem} stem",
+        by=f"torchvision {VERSION} {CALLED.get(depth, f'resnet{depth}')}, {stem} stem",
         ours=lambda depth=depth, stem=stem: models.build(f"resnet{depth}", num_classes=10, stem=stem),
         theirs=lambda depth=depth, stem=stem: theirs(depth, stem=stem),
         image_size=size,

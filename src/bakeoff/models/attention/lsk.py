@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bakeoff.errors import RecipeError
+from bakeoff.models.depthwise import Depthwise
 
 
 class LSK(nn.Module):
@@ -31,8 +32,8 @@ class LSK(nn.Module):
         if width < 2:
             raise RecipeError("model.attention", found=f"lsk on {width} channel", expected="2 channels or more")
         half = width // 2
-        self.conv0 = nn.Conv2d(width, width, 5, padding=2, groups=width)
-        self.conv_spatial = nn.Conv2d(width, width, 7, padding=9, groups=width, dilation=3)
+        self.conv0 = Depthwise(width, 5)
+        self.conv_spatial = Depthwise(width, 7, dilation=3)
         self.conv1 = nn.Conv2d(width, half, 1)
         self.conv2 = nn.Conv2d(width, half, 1)
         self.conv_squeeze = nn.Conv2d(2, 2, 7, padding=3)
