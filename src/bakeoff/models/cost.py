@@ -161,7 +161,7 @@ def _kind(module: nn.Module) -> str:
         return kind
     height, width = module.kernel_size
     stride = f" /{module.stride[0]}" if module.stride[0] > 1 else ""
-    depthwise = " depthwise" if module.groups == module.in_channels > 1 else ""
+    depthwise = " depthwise" if kind == "Conv2d" and module.groups == module.in_channels > 1 else ""
     return f"{kind} {height}x{width}{stride}{depthwise}"
 
 

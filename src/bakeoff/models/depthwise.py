@@ -88,14 +88,14 @@ def _part(x: Tensor, step: int) -> Tensor:
     x = F.pad(x, (0, -x.shape[3] % step, 0, -x.shape[2] % step)).permute(0, 2, 3, 1)
     b, h, w, c = x.shape
     parts = x.reshape(b, h // step, step, w // step, step, c).permute(2, 4, 0, 1, 3, 5)
-    return parts.reshape(-1, h // step, w // step, c).permute(0, 3, 1, 2)
+    return parts.reshape(b * step**2, h // step, w // step, c).permute(0, 3, 1, 2)
 
 
 def _join(parts: Tensor, step: int) -> Tensor:
     """Undo `_part`; the pixels that lacked are still there."""
-    _, c, h, w = parts.shape
-    x = parts.permute(0, 2, 3, 1).reshape(step, step, -1, h, w, c).permute(2, 3, 0, 4, 1, 5)
-    return x.reshape(-1, h * step, w * step, c).permute(0, 3, 1, 2)
+    b, c, h, w = parts.shape
+    x = parts.permute(0, 2, 3, 1).reshape(step, step, b // step**2, h, w, c).permute(2, 3, 0, 4, 1, 5)
+    return x.reshape(b // step**2, h * step, w * step, c).permute(0, 3, 1, 2)
 
 
 def _reach(weight: Tensor) -> list[int]:
