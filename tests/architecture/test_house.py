@@ -18,6 +18,7 @@ ONE_DOOR = {  # library -> the only places that may import it
     "accelerate": ("training/device.py",),
     "matplotlib": ("reports/",),
     "torchvision": (),
+    "timm": ("models/timm.py",),
     "datasets": ("data/places.py",),
     "sklearn": ("data/sources/digits.py",),
     "yaml": ("recipe/resolve.py",),
