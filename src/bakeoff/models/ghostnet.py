@@ -142,8 +142,8 @@ class GhostBottleneck(nn.Module):
         hidden = self.ghost1(x)
         if self.conv_dw is not None:
             hidden = self.bn_dw(self.conv_dw(hidden))
-        out: Tensor = self.ghost2(self.se(hidden)) + self.shortcut(x)
-        return out
+        out: Tensor = self.ghost2(self.se(hidden))
+        return out.add_(self.shortcut(x))
 
 
 # Table 1 of the paper. Of each block: kernel size, hidden width, width, squeeze-and-excitation.
