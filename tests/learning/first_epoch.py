@@ -3,7 +3,7 @@
     python -m tests.learning.first_epoch [NAME]... [--threads 1] [--append] --report FILE
 
 Each name trains by its card, with one epoch, and without what hides a network's own loss in so short a time (mixtures,
-label smoothing, policies, erasing, the average of weights): 20,000 images, 5,000 for networks above 150 M MACs.
+label smoothing, policies, erasing, the average of weights): 10,000 images, 5,000 for networks above 150 M MACs.
 Reported are the mean loss of the first and of the last tenth of the steps, and the accuracy on held-out images; both
 losses are of batches not seen before. The proof holds when every loss has fallen by 2 %.
 """
@@ -33,7 +33,7 @@ PLAIN = (
 def scale(name: str) -> list[str]:
     """Return how many images, in batches of which size: as many as a core trains in some minutes."""
     small = catalogue.costs()[name].macs < 1.5e8
-    return ["batch=128", "limit=20000"] if small else ["batch=32", "limit=5000"]
+    return ["batch=64", "limit=10000"] if small else ["batch=32", "limit=5000"]
 
 
 def first_epoch(name: str, *, threads: int) -> dict[str, Any]:
