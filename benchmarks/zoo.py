@@ -1,6 +1,6 @@
 """How fast every network of the zoo is, beside timm's own where it has one, and how much memory it takes.
 
-    python -m benchmarks.zoo [NAME]... [--peers] [--rounds 5] [--seconds 0.6] [--batch 32]
+    python -m benchmarks.zoo [NAME]... [--peers] [--report FILE] [--rounds 5] [--seconds 0.6] [--batch 32]
 
 Goal: nowhere slower than timm's network of the same shape: ratio of images a second >= 0.97, training and evaluating,
 in bf16 channels-last and in float32 in torch's own layout.
@@ -202,13 +202,14 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--seconds", type=float, default=0.6, help="length of one segment, about")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--report", type=Path, default=REPORTS / f"{datetime.now(UTC):%Y-%m-%d}-zoo.json")
     chosen = parser.parse_args(arguments)
     here = device.resolve(
         device="cpu", precision="bf16", compile=False, threads=chosen.threads, deterministic=True,
         training_macs=lambda: 0.0,
     )  # fmt: skip
     about = provenance.collect(here, command=["python", "-m", "benchmarks.zoo", *arguments])
-    report = REPORTS / f"{datetime.now(UTC):%Y-%m-%d}-zoo{'-peers' if chosen.peers else ''}.json"
+    report = chosen.report
     measured: dict[str, Any] = {}
     settings = {"rounds": chosen.rounds, "seconds": chosen.seconds, "batch": chosen.batch, "threads": chosen.threads}
     names = [name for name in chosen.names if name in PEERS or not chosen.peers]

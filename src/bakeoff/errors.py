@@ -108,7 +108,7 @@ def refuse_unknown(where: str, given: Iterable[str], known: Iterable[str]) -> No
         RecipeError: naming the stranger, all known names and the nearest of them.
     """
     names = list(known)
-    for name in given:
+    for name in map(str, given):
         if name not in names:
             expected = f"one of {', '.join(names)}" if names else "nothing here"
             raise RecipeError(where, found=f"'{name}'", expected=expected, hint=nearest(name, names))

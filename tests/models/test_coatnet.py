@@ -1,4 +1,4 @@
-"""CoAtNet and the seed's small CoAtNet: counts, sizes, the position bias, options, mistakes."""
+"""CoAtNet and the first course project's small CoAtNet: counts, sizes, the position bias, options, mistakes."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -201,7 +201,7 @@ def test_an_ablation_is_another_network(builder: Builder, tiny: dict[str, Any], 
 
 
 def test_the_channel_attention_of_the_small_net_leaves_what_it_is_added_to() -> None:
-    """With a gate of nothing the block passes its input on; the seed's multiplied that as well."""
+    """With a gate of nothing the block passes its input on; the first course project's multiplied that as well."""
     torch.manual_seed(0)
     block = made(coatnet_cifar, **TINY_CIFAR).s4[1]
     x = torch.randn(1, 16, 2, 2)

@@ -47,6 +47,8 @@ def answer(network: nn.Module, *, shape: tuple[int, int, int], training: bool) -
 def apart(ours: Tensor, theirs: Tensor, *, floor: float = 0.0) -> float:
     """Return the largest difference, relative to the largest value of theirs or to `floor`."""
     assert ours.numel() == theirs.numel()
+    assert ours.isfinite().all()  # the largest of some numbers and NaN may be a number
+    assert theirs.isfinite().all()
     scale = max(theirs.abs().max().item(), floor)
     return (ours.flatten() - theirs.flatten()).abs().max().item() / scale if scale else ours.abs().max().item()
 
@@ -82,6 +84,7 @@ class Oracle:
             key = self.key(name)
             if key is None:
                 continue
+            assert key not in filled, key
             state[key].copy_(value.reshape(state[key].shape))
             filled.add(key)
         trained = {name for name, _ in theirs.named_parameters()}

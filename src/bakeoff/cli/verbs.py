@@ -207,8 +207,10 @@ def _model_facts(recipe: "RecipeType", *, depth: int) -> dict[str, Any]:
 
     from bakeoff import models
     from bakeoff.models import cost
+    from bakeoff.training import assembly
 
     _allow_plugin(recipe.model.name)
+    assembly.check(recipe, plugin=recipe.model.name)
     dataset = catalogue.DATASETS[recipe.data.name]
     in_channels, image_size, _ = dataset.image_shape
     with torch.device("meta"):

@@ -1,7 +1,7 @@
 """Networks, one paper a file; here the table of their builders, and `build`."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 
 from torch import nn
@@ -72,10 +72,20 @@ def build(name: str, *, num_classes: int, in_channels: int = 3, image_size: int 
         return _build_plugin(name, num_classes=num_classes, in_channels=in_channels, image_size=image_size, **options)
     if name not in BUILDERS:
         model = catalogue.find(name)
-        name, options = model.builder, {**model.options, **options}
+        name, options = model.builder, _over(model.options, options)
     builder = BUILDERS[name]
     check(builder, options)
     return builder(num_classes=num_classes, in_channels=in_channels, image_size=image_size, **options)
+
+
+def _over(named: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:
+    """Lay options over those of a name; a section without a name changes the one that is there."""
+    merged = {**named, **given}
+    for key, value in given.items():
+        below = named.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping) and "name" not in value:
+            merged[key] = {**below, **value}
+    return merged
 
 
 def _build_plugin(path: str, *, image_size: int, **arguments: object) -> nn.Module:

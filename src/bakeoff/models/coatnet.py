@@ -11,7 +11,7 @@ Differs: as in timm, a block that halves the picture averages its pixels (paper:
          the stem and the first stage keep the size, so that 32-pixel images run at 32, 32, 16, 8, 4 (`stem="imagenet"`
          is the paper's: 16, 8, 4, 2, 1); only the tables of the position bias depend on the size. The last matrix
          starts small. `attention="lsk"` puts a large selective kernel at the end of each convolution block, in the
-         place of the seed's "custom enhanced" network, whose kernels were other ones; no paper has it.
+         place of the first course project's "custom enhanced" network, whose kernels were other ones; no paper has it.
 Checked: logits and gradients, evaluating and training, against timm 1.0.31 coatnet_0_224 with the strides of both
          forms, and with LSK put into its blocks. At 100 classes 24,308,720 parameters for 32 pixels, 24,344,720 for
          224; with LSK 24,563,150 for 32.

@@ -45,7 +45,7 @@ class Block(nn.Module):
         self.conv_dw = Depthwise(width, kernel_size)
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.mlp = Mlp(width, 4 * width)
-        self.layer_scale = nn.Parameter(torch.full((width,), layer_scale))
+        self.layer_scale = nn.Parameter(torch.full((width,), float(layer_scale)))
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 # The widest depthwise filter whose gradient oneDNN computes fast.
 FAST_COLUMNS = 3
@@ -112,6 +113,7 @@ class _InFloat32(torch.autograd.Function):
         return _convolve(x, weight, bias, stride)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         x, weight = ctx.saved_tensors
         num, strides, wanted = len(weight), [ctx.stride] * 2, ctx.needs_input_grad[:3]
@@ -140,6 +142,7 @@ class _InStrips(torch.autograd.Function):
         return _convolve(x, weight, bias)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         x, weight = ctx.saved_tensors
         of_x, of_weight, of_bias = ctx.needs_input_grad

@@ -15,8 +15,8 @@ Differs: below 128 pixels the stem's 4x4 convolution has stride 2 and padding 1,
 Checked: logits and gradients of `hornet_tiny` with both stems and of `hornet_micro`, against the official code's
          recorded answers. Tiny at 100 classes: 21,947,812 parameters, micro: 4,632,132.
 
-The table of the project that this one follows prints a "hornet_tiny" that never was HorNet: its code fell back to
-timm's convnext_nano. Its report prints 4.63 M parameters for it, which is what `hornet_micro` has.
+The table of the first course project (GH2050/Deep-Learning-2025-Spring) prints a "hornet_tiny" that never was one: its
+code fell back to timm's convnext_nano. Its report prints 4.63 M parameters for it, which is what `hornet_micro` has.
 """
 
 import math
@@ -83,10 +83,10 @@ class Block(nn.Module):
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
         self.gnconv = RecursiveGatedConv(width, order=order, kernel_size=kernel_size, scale=scale)
-        self.layer_scale1 = nn.Parameter(torch.full((width,), layer_scale))
+        self.layer_scale1 = nn.Parameter(torch.full((width,), float(layer_scale)))
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.mlp = Mlp(width, 4 * width)
-        self.layer_scale2 = nn.Parameter(torch.full((width,), layer_scale))
+        self.layer_scale2 = nn.Parameter(torch.full((width,), float(layer_scale)))
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:

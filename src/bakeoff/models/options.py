@@ -1,13 +1,21 @@
 """Options of a builder, as a person typed them: known, and of the kind that its signature says."""
 
 import inspect
+import math
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from bakeoff.errors import RecipeError, refuse_unknown
 
-PLAIN = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "nothing"}
+LARGEST = 10_000  # no depth or width is more, and some lists are as long as a network is deep
+PLAIN = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    type(None): "nothing",
+}
 
 
 def check(builder: Callable[..., object], options: Mapping[str, object]) -> None:
@@ -20,7 +28,8 @@ def check(builder: Callable[..., object], options: Mapping[str, object]) -> None
     hints = get_type_hints(builder)
     for key, value in options.items():
         if not _fits(value, hints[key]):
-            raise RecipeError(f"model.{key}", found=f"{value!r}", expected=_words(hints[key]))
+            most = f", at most {LARGEST:,}" if isinstance(value, int) and abs(value) > LARGEST else ""
+            raise RecipeError(f"model.{key}", found=f"{value!r}", expected=_words(hints[key]) + most)
 
 
 def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 - type hints have no type
@@ -33,9 +42,9 @@ def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 - type hints have n
     if origin is Mapping:
         return isinstance(value, Mapping)
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
     if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
     return hint in (Any, object) or isinstance(value, hint)
 
 

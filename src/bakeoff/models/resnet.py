@@ -30,6 +30,7 @@ FROM_TORCHVISION: Final = ()
 
 # Where a block's attention stands, each time on numbers that are normalised or added, and before the ReLU that follows.
 POSITIONS: Final = ("after_first", "before_add", "after_add")
+DEFAULT_POSITION: Final = "before_add"
 
 
 class PadShortcut(nn.Module):
@@ -157,7 +158,7 @@ def small_resnet(
     depth: int = 20,
     shortcut: str = "B",
     attention: str | Mapping[str, object] = "none",
-    attention_position: str = "before_add",
+    attention_position: str = DEFAULT_POSITION,
 ) -> ResidualNet:
     """Build the net of section 4.2: three stages of (depth - 2) / 6 basic blocks, 16, 32, 64 wide.
 
@@ -193,7 +194,7 @@ def resnet(
     depth: int = 18,
     stem: str = "auto",
     attention: str | Mapping[str, object] = "none",
-    attention_position: str = "before_add",
+    attention_position: str = DEFAULT_POSITION,
 ) -> ResidualNet:
     """Build the net of table 1: four stages, 64 to 512 wide.
 
@@ -216,6 +217,11 @@ def resnet(
 
 def _maker(block: type[Block], *, attention_position: str, **options: Any) -> MakeBlock:  # noqa: ANN401 - the block's
     refuse_unknown("model.attention_position", [attention_position], POSITIONS)
+    if options["attention"] == "none" and attention_position != DEFAULT_POSITION:
+        expected = f"{DEFAULT_POSITION}, or an attention to be placed: model.attention=eca"
+        raise RecipeError(
+            "model.attention_position", found=f"'{attention_position}' without attention", expected=expected
+        )
 
     def make(in_width: int, width: int, *, stride: int, progress: float) -> nn.Module:
         return block(in_width, width, stride=stride, attention_position=attention_position, **options)

@@ -95,16 +95,26 @@ def build(recipe: Recipe, *, num_classes: int, image_shape: Shape, plugin: str |
 
 
 def check(recipe: Recipe, *, plugin: str | None) -> None:
-    """Build the network without its weights, for the data set's declared shape: a mistake shows before data is read.
+    """Build the network, and show it a batch, without any numbers: a mistake shows before data is read.
 
     Raises:
-        RecipeError: an unknown name or option, or pictures that the network cannot take.
+        RecipeError: an unknown name or option, or pictures or batches of the declared shape that the network cannot
+            take.
     """
     if ":" in recipe.model.name and not recipe.model.name.startswith(timm.PREFIX):
         return  # what a plug-in does while it is built is its own affair, and once is enough
     dataset = catalogue.DATASETS[recipe.data.name]
-    with torch.device("meta"):
-        build(recipe, num_classes=dataset.num_classes, image_shape=dataset.image_shape, plugin=plugin)
+    num = min(2, recipe.batch_size // recipe.accumulate)
+    expected = f"a network that trains on {num or 1} of them at once and gives {dataset.num_classes} logits for each"
+    with torch.device("meta"), torch.no_grad():
+        network = build(recipe, num_classes=dataset.num_classes, image_shape=dataset.image_shape, plugin=plugin)
+        try:
+            shape = tuple(network.train()(torch.empty(num, *dataset.image_shape)).shape)
+        except Exception as error:  # whatever a network raises that cannot use them
+            found = f"pictures of {'x'.join(map(str, dataset.image_shape))} ({type(error).__name__}: {error})"
+            raise RecipeError("model", found=found, expected=expected) from error
+    if shape != (num, dataset.num_classes):
+        raise RecipeError("model", found=f"an answer of the shape {shape}", expected=expected)
 
 
 def place(recipe: Recipe, *, compiled: bool | None = None, training_macs: Callable[[], float] = lambda: 0.0) -> Device:

@@ -1,4 +1,4 @@
-"""The seed's small CoAtNet, mended, against a second implementation, written with functions only."""
+"""The first course project's small CoAtNet, mended, against a second implementation, written with functions only."""
 
 import math
 from functools import partial
@@ -13,7 +13,7 @@ from tests.reference.parity import Oracle
 
 
 class Functions(ByHand):
-    """Stages and blocks as listed in the seed's code; attention pixel by pixel of the picture that asks."""
+    """Stages and blocks as listed in its code; attention pixel by pixel of the picture that asks."""
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)

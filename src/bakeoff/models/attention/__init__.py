@@ -1,6 +1,7 @@
 """Attention as a plug-in, one paper a file: modules that map [b c h w] to the same shape; their table, and `build`."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 
 from torch import nn
@@ -52,7 +53,7 @@ def build(spec: str | Mapping[str, object], *, width: int) -> nn.Module:
 def _read(spec: str | Mapping[str, object]) -> tuple[str, dict[str, object]]:
     options: dict[str, object] = {"name": spec} if isinstance(spec, str) else {}
     if isinstance(spec, Mapping):
-        options = dict(spec)
+        options = {str(key): value for key, value in spec.items()}
     name = options.pop("name", None)
     if not isinstance(name, str):
         expected = "a name, or a mapping with a name and options, such as {name: eca, kernel_size: 5}"
@@ -63,9 +64,9 @@ def _read(spec: str | Mapping[str, object]) -> tuple[str, dict[str, object]]:
 def _refuse_value(key: str, value: object, *, default: object) -> None:
     """Refuse what is no number of the default's kind; a plug-in itself looks at what is more than that."""
     if isinstance(default, int):
-        fits, expected = isinstance(value, int) and value >= 1, "a whole number, 1 or more"
+        fits, expected = isinstance(value, int) and 1 <= value <= 10_000, "a whole number, 1 or more"
     elif isinstance(default, float):
-        fits, expected = isinstance(value, int | float) and value > 0, "a number above 0"
+        fits, expected = isinstance(value, int | float) and 0 < value < math.inf, "a number above 0"
     else:
         return
     if not fits or isinstance(value, bool):
