@@ -304,6 +304,14 @@ DATASETS: dict[str, Dataset] = {
 }
 
 
+TIMM = "timm:"  # stands before the name of a network that PyTorch Image Models builds
+
+
+def is_plugin(name: str) -> bool:
+    """Tell whether this is `package.module:function`, a person's own code; `timm:NAME` was installed on purpose."""
+    return ":" in name and not name.startswith(TIMM)
+
+
 @cache
 def costs() -> Mapping[str, Costs]:
     """Return the stored cost of every model."""

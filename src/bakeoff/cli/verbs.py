@@ -203,24 +203,12 @@ def show(
 
 def _model_facts(recipe: "RecipeType", *, depth: int) -> dict[str, Any]:
     """Build the network without its weights, and tell what it costs for a picture of the recipe's data."""
-    import torch
-
-    from bakeoff import models
     from bakeoff.models import cost
     from bakeoff.training import assembly
 
     _allow_plugin(recipe.model.name)
-    assembly.check(recipe, plugin=recipe.model.name)
     dataset = catalogue.DATASETS[recipe.data.name]
-    in_channels, image_size, _ = dataset.image_shape
-    with torch.device("meta"):
-        network = models.build(
-            recipe.model.name,
-            num_classes=dataset.num_classes,
-            in_channels=in_channels,
-            image_size=image_size,
-            **recipe.model.options,
-        )
+    network = assembly.outline(recipe, plugin=recipe.model.name)
     entry = catalogue.MODELS.get(recipe.model.name)
     about = {"paper": entry.paper, "year": entry.year, "recipe": entry.family} if entry else {}
     whole = cost.cost(network, dataset.image_shape)
@@ -283,7 +271,7 @@ def _next(record: "Record") -> str:
 
 def _allow_plugin(model: str) -> None:
     """Let `package.module:function`, typed by a person, be found in the folder where it was typed."""
-    if ":" in model and "" not in sys.path:
+    if catalogue.is_plugin(model) and "" not in sys.path:
         sys.path.insert(0, "")
 
 

@@ -18,6 +18,7 @@ from bakeoff.models.ghostnet import ghost_resnet, ghostnet
 from bakeoff.models.gmlp import gmlp
 from bakeoff.models.hornet import hornet
 from bakeoff.models.improved_resnet import improved_resnet
+from bakeoff.models.layers import refuse_below_one
 from bakeoff.models.lsknet import lsknet
 from bakeoff.models.mlp_mixer import mlp_mixer
 from bakeoff.models.mscan import mscan
@@ -62,11 +63,9 @@ def build(name: str, *, num_classes: int, in_channels: int = 3, image_size: int 
     Raises:
         RecipeError: an unknown name or option, a value that the builder cannot use.
     """
-    for key, count in (("num_classes", num_classes), ("in_channels", in_channels), ("image_size", image_size)):
-        if count < 1:
-            raise RecipeError(f"model.{key}", found=f"{count}", expected="1 or more")
-    if name.startswith(timm.PREFIX):
-        name = name.removeprefix(timm.PREFIX)
+    refuse_below_one(num_classes=num_classes, in_channels=in_channels, image_size=image_size)
+    if name.startswith(catalogue.TIMM):
+        name = name.removeprefix(catalogue.TIMM)
         return timm.build(name, num_classes=num_classes, in_channels=in_channels, image_size=image_size, **options)
     if ":" in name:
         return _build_plugin(name, num_classes=num_classes, in_channels=in_channels, image_size=image_size, **options)

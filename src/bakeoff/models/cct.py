@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bakeoff.errors import RecipeError
-from bakeoff.models.layers import DropPath, choose_stem, conv, drop_path_rates, refuse_smaller
+from bakeoff.models.layers import DropPath, choose_stem, conv, drop_path_rates, refuse_below_one, refuse_smaller
 
 # A tokenizer: size and stride of its filters, and the widths before its last convolution.
 TOKENIZERS: dict[str, tuple[int, int, tuple[int, ...]]] = {"small": (3, 1, ()), "imagenet": (7, 2, (64,))}
@@ -202,9 +202,7 @@ def cct(
     Raises:
         RecipeError: an option out of range.
     """
-    for option, value in (("width", width), ("depth", depth), ("num_heads", num_heads)):
-        if value < 1:
-            raise RecipeError(f"model.{option}", found=f"{value}", expected="1 or more")
+    refuse_below_one(width=width, depth=depth, num_heads=num_heads)
     if width % num_heads:
         raise RecipeError("model.num_heads", found=f"{num_heads}", expected=f"a divisor of the width, {width}")
     hidden_width = round(width * mlp_ratio)

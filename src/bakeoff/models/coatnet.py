@@ -28,7 +28,16 @@ from torch import Tensor, nn
 from bakeoff.errors import RecipeError
 from bakeoff.models.attention import build as build_attention
 from bakeoff.models.attention.relative import RelativeAttention
-from bakeoff.models.layers import DropPath, LayerNorm2d, Mlp, choose_stem, conv, drop_path_rates, initialise
+from bakeoff.models.layers import (
+    DropPath,
+    LayerNorm2d,
+    Mlp,
+    choose_stem,
+    conv,
+    drop_path_rates,
+    initialise,
+    refuse_below_one,
+)
 
 EXPANSION: Final = 4  # hidden width of a convolution block, and of a transformer's MLP, over the block's width
 SQUEEZE: Final = 4  # the block's width over that of the squeeze
@@ -277,8 +286,7 @@ def coatnet(
     for key, values in (("depths", depths), ("widths", widths)):
         if len(values) != 4 or min(values) < 1:
             raise RecipeError(f"model.{key}", found=f"{list(values)}", expected="four numbers, each 1 or more")
-    if stem_width < 1:
-        raise RecipeError("model.stem_width", found=f"{stem_width}", expected="1 or more")
+    refuse_below_one(stem_width=stem_width)
     if head_width < 1 or any(width % head_width for width in widths[2:]):
         expected = f"a divisor of the attention stages' widths, {widths[2]} and {widths[3]}"
         raise RecipeError("model.head_width", found=f"{head_width}", expected=expected)

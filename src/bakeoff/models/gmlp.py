@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from bakeoff.errors import RecipeError
 from bakeoff.models.frames import TokenNet
-from bakeoff.models.layers import DropPath, TokenLinear, choose_patch, drop_path_rates
+from bakeoff.models.layers import DropPath, TokenLinear, choose_patch, drop_path_rates, refuse_below_one
 
 # Renames a key of timm's state dict to ours.
 FROM_TIMM: Final = ((r"^stem\.proj\.", "stem."), (r"\.mlp_channels\.", "."))
@@ -82,9 +82,7 @@ def gmlp(
     Raises:
         RecipeError: an option out of range, a patch that does not divide the picture, a hidden width that is odd.
     """
-    for option, value in (("width", width), ("depth", depth)):
-        if value < 1:
-            raise RecipeError(f"model.{option}", found=f"{value}", expected="1 or more")
+    refuse_below_one(width=width, depth=depth)
     hidden_width = round(width * mlp_ratio)
     if hidden_width < 2 or hidden_width % 2:
         expected = f"a ratio that makes {width} channels an even number, 2 or more: a gate halves it"

@@ -100,14 +100,14 @@ def improved_resnet(
         RecipeError: a chance outside [0, 1), a kernel size that is not odd.
     """
     refuse_even(kernel_size)
-    rates = iter(drop_path_rates(drop_path, sum(DEPTHS)))
+    drop_path_rates(drop_path, 1)  # refuses what is no chance
 
     def make_block(in_width: int, width: int, *, stride: int, progress: float) -> nn.Module:
         return InvertedBlock(
             in_width,
             width,
             stride=stride,
-            drop_path=next(rates),
+            drop_path=drop_path * progress,
             kernel_size=kernel_size,
             depthwise=depthwise,
             inverted=inverted,

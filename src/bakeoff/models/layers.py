@@ -132,6 +132,17 @@ def refuse_smaller(image_size: int, *, than: int) -> None:
         )
 
 
+def refuse_below_one(**options: int) -> None:
+    """Refuse counts that count nothing.
+
+    Raises:
+        RecipeError: naming the first option below 1.
+    """
+    for key, count in options.items():
+        if count < 1:
+            raise RecipeError(f"model.{key}", found=f"{count}", expected="1 or more")
+
+
 def refuse_even(kernel_size: int) -> None:
     """Refuse filters without a middle.
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from bakeoff.errors import RecipeError
 from bakeoff.models.frames import TokenNet
-from bakeoff.models.layers import DropPath, Mlp, TokenLinear, choose_patch, drop_path_rates
+from bakeoff.models.layers import DropPath, Mlp, TokenLinear, choose_patch, drop_path_rates, refuse_below_one
 
 # Renames a key of timm's state dict to ours.
 FROM_TIMM: Final = ((r"^stem\.proj\.", "stem."),)
@@ -88,9 +88,7 @@ def mlp_mixer(
     Raises:
         RecipeError: an option out of range, a patch that does not divide the picture.
     """
-    for option, value in (("width", width), ("depth", depth)):
-        if value < 1:
-            raise RecipeError(f"model.{option}", found=f"{value}", expected="1 or more")
+    refuse_below_one(width=width, depth=depth)
     hidden_widths = [round(width * ratio) for ratio in mlp_ratio]
     if len(hidden_widths) != 2 or min(hidden_widths) < 1:
         expected = "two ratios, for tokens and for channels, each of 1/width or more"

@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import nn
 
+from bakeoff.catalogue import TIMM
 from bakeoff.errors import RecipeError, nearest
 
-PREFIX = "timm:"
 # What would read files, or would not give logits.
 REFUSED = ("cache_dir", "checkpoint_path", "features_only", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay")
 
@@ -27,10 +27,10 @@ def build(name: str, *, num_classes: int, in_channels: int, image_size: int, **o
         import timm
     except ImportError:
         expected, hint = "PyTorch Image Models installed", "pip install 'bakeoff[timm]'"
-        raise RecipeError(where, found=f"'{PREFIX}{name}' without timm", expected=expected, hint=hint) from None
+        raise RecipeError(where, found=f"'{TIMM}{name}' without timm", expected=expected, hint=hint) from None
     if not timm.is_model(name):
         hint = nearest(name, timm.list_models())
-        raise RecipeError(where, found=f"'{PREFIX}{name}'", expected="a network that timm has", hint=hint)
+        raise RecipeError(where, found=f"'{TIMM}{name}'", expected="a network that timm has", hint=hint)
     for key in REFUSED:
         if key in options:
             expected = "an option of the network itself: it is built fresh, and gives logits"
@@ -41,7 +41,7 @@ def build(name: str, *, num_classes: int, in_channels: int, image_size: int, **o
             options = {"img_size": image_size, **options}
         network = timm.create_model(name, pretrained=False, num_classes=num_classes, in_chans=in_channels, **options)
     except Exception as error:  # whatever its many builders raise, it is about what they were given
-        found = f"'{PREFIX}{name}' with {options} ({type(error).__name__}: {error})"
+        found = f"'{TIMM}{name}' with {options} ({type(error).__name__}: {error})"
         raise RecipeError("model", found=found, expected="options that timm can use") from error
     assert isinstance(network, nn.Module)
     return network

@@ -101,9 +101,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def _model_name(name: str, *, plugins: bool) -> str:
     if ":" not in name:
         return catalogue.find(name).name
-    if name.startswith("timm:"):  # a library that was installed on purpose
-        return name
-    if not plugins:
+    if catalogue.is_plugin(name) and not plugins:
         raise RecipeError(
             "model.name",
             found=f"'{name}'",
@@ -114,7 +112,7 @@ def _model_name(name: str, *, plugins: bool) -> str:
 
 
 def _cards_of(model: str) -> list[Path]:
-    if model.startswith("timm:"):
+    if model.startswith(catalogue.TIMM):
         return [library.recipe_cards()["modern"]]  # AdamW trains any architecture, if not best
     if model not in catalogue.MODELS:
         return []

@@ -17,7 +17,7 @@ from bakeoff.data.batches import Batches
 from bakeoff.data.images import ImageSet
 from bakeoff.data.mix import Mix
 from bakeoff.errors import RecipeError
-from bakeoff.models import cost, timm
+from bakeoff.models import cost
 from bakeoff.optim import average, schedules
 from bakeoff.recipe import Recipe
 from bakeoff.training.device import Device, resolve
@@ -80,7 +80,7 @@ def build(recipe: Recipe, *, num_classes: int, image_shape: Shape, plugin: str |
     has to be `plugin`, what a person typed.
     """
     name, (in_channels, image_size, _) = recipe.model.name, image_shape
-    if ":" in name and name != plugin and not name.startswith(timm.PREFIX):
+    if catalogue.is_plugin(name) and name != plugin:
         raise RecipeError(
             "model.name",
             found=f"'{name}' in a run's recipe.yaml, which would run code",
@@ -94,25 +94,37 @@ def build(recipe: Recipe, *, num_classes: int, image_shape: Shape, plugin: str |
         )
 
 
-def check(recipe: Recipe, *, plugin: str | None) -> None:
-    """Build the network, and show it a batch, without any numbers: a mistake shows before data is read.
+def outline(recipe: Recipe, *, plugin: str | None) -> nn.Module:
+    """Build the network on the meta device, for the declared shape of the recipe's data, and show it a batch.
+
+    What a plug-in does without numbers is its own affair: it is shown nothing.
 
     Raises:
-        RecipeError: an unknown name or option, or pictures or batches of the declared shape that the network cannot
-            take.
+        RecipeError: an unknown name or option, or pictures or batches that the network cannot take.
     """
-    if ":" in recipe.model.name and not recipe.model.name.startswith(timm.PREFIX):
-        return  # what a plug-in does while it is built is its own affair, and once is enough
     dataset = catalogue.DATASETS[recipe.data.name]
-    num = min(2, recipe.batch_size // recipe.accumulate)
-    expected = f"a network that trains on {num or 1} of them at once and gives {dataset.num_classes} logits for each"
-    with torch.device("meta"), torch.no_grad():
+    with torch.device("meta"):
         network = build(recipe, num_classes=dataset.num_classes, image_shape=dataset.image_shape, plugin=plugin)
-        try:
-            shape = tuple(network.train()(torch.empty(num, *dataset.image_shape)).shape)
-        except Exception as error:  # whatever a network raises that cannot use them
-            found = f"pictures of {'x'.join(map(str, dataset.image_shape))} ({type(error).__name__}: {error})"
-            raise RecipeError("model", found=found, expected=expected) from error
+    if not catalogue.is_plugin(recipe.model.name):
+        _show_batch(network, dataset, num=min(2, recipe.batch_size // recipe.accumulate))
+    return network
+
+
+def check(recipe: Recipe, *, plugin: str | None) -> None:
+    """Refuse, before any data is read, what `outline` refuses; a plug-in's code is not run once more for it."""
+    if not catalogue.is_plugin(recipe.model.name):
+        outline(recipe, plugin=plugin)
+
+
+def _show_batch(network: nn.Module, dataset: catalogue.Dataset, *, num: int) -> None:
+    expected = f"a network that trains on {num or 1} of them at once and gives {dataset.num_classes} logits for each"
+    try:
+        with torch.no_grad():
+            answer = network.train()(torch.empty(num, *dataset.image_shape, device="meta"))
+        shape = tuple(answer.shape)
+    except Exception as error:  # whatever a network raises that cannot use them
+        found = f"pictures of {'x'.join(map(str, dataset.image_shape))} ({type(error).__name__}: {error})"
+        raise RecipeError("model", found=found, expected=expected) from error
     if shape != (num, dataset.num_classes):
         raise RecipeError("model", found=f"an answer of the shape {shape}", expected=expected)
 

@@ -13,6 +13,7 @@ from bakeoff.models.attention.eca import ECA
 from bakeoff.models.attention.lsk import LSK
 from bakeoff.models.attention.simam import SimAM
 from bakeoff.models.attention.squeeze_excite import SqueezeExcite
+from bakeoff.models.options import LARGEST
 
 __all__ = ["ATTENTIONS", "build"]
 
@@ -64,7 +65,7 @@ def _read(spec: str | Mapping[str, object]) -> tuple[str, dict[str, object]]:
 def _refuse_value(key: str, value: object, *, default: object) -> None:
     """Refuse what is no number of the default's kind; a plug-in itself looks at what is more than that."""
     if isinstance(default, int):
-        fits, expected = isinstance(value, int) and 1 <= value <= 10_000, "a whole number, 1 or more"
+        fits, expected = isinstance(value, int) and 1 <= value <= LARGEST, "a whole number, 1 or more"
     elif isinstance(default, float):
         fits, expected = isinstance(value, int | float) and 0 < value < math.inf, "a number above 0"
     else:
