@@ -1,4 +1,4 @@
-"""What is shipped as data: recipe cards and the table of costs. A card's header is a comment of `Key: value` lines."""
+"""What is shipped as data: recipe cards, studies, costs. The header of a card is a comment of `Key: value` lines."""
 
 from pathlib import Path
 
@@ -15,12 +15,17 @@ def model_card(name: str) -> Path:
     return FOLDER / "recipes" / "models" / f"{name}.yaml"
 
 
+def studies() -> dict[str, Path]:
+    """Return the shipped studies by name."""
+    return {study.stem: study for study in sorted((FOLDER / "studies").glob("*.yaml"))}
+
+
 def costs_table() -> Path:
     """Return the table of what every model costs."""
     return FOLDER / "costs.csv"
 
 
 def purpose(card: Path) -> str:
-    """Return the first line of a card's header: what it is for."""
+    """Return the first line of a card's or a study's header: what it is for."""
     first = card.read_text(encoding="utf-8").partition("\n")[0]
     return first.removeprefix("# Purpose:").strip()

@@ -58,10 +58,19 @@ def resolve(model: str, *, overrides: Sequence[str] = (), recipe: str | None = N
     complete = Recipe()
     for where, layer in layers:
         complete = overlay(complete, layer, where=where)
-    chosen = _model_name(complete.model.name, plugins=plugins and complete.model.name == name)
-    # The catalogue's spelling is the identity. A new run extends none, even by another's recipe.
-    model_section = complete.model.model_copy(update={"name": chosen})
-    return complete.model_copy(update={"model": model_section, "extended_from": []})
+    return settled(complete, plugins=plugins and complete.model.name == name)
+
+
+def settled(recipe: Recipe, *, plugins: bool = False) -> Recipe:
+    """Return the recipe as a new run's: its model in the catalogue's spelling, which is the identity.
+
+    A new run extends none, even by another's recipe.
+
+    Raises:
+        RecipeError: an unknown model, or `package.module:function` where it is not allowed.
+    """
+    model = recipe.model.model_copy(update={"name": _model_name(recipe.model.name, plugins=plugins)})
+    return recipe.model_copy(update={"model": model, "extended_from": []})
 
 
 def load(path: Path) -> Recipe:
@@ -148,6 +157,25 @@ def parse(text: str) -> dict[str, Any]:
         raise RecipeError(key, found=f"'{value}' ({line})", expected="a value in YAML") from None
     assert isinstance(parsed, dict)
     return {str(key): value for key, value in parsed.items()}
+
+
+def nest(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """Write dotted and short keys out: {"lr": 0.1} is {"optimizer": {"lr": 0.1}}."""
+    nested: dict[str, Any] = {}
+    for key, value in layer.items():
+        *sections, leaf = SHORT.get(key, key).split(".")
+        place = nested
+        for section in sections:
+            if not isinstance(place.get(section), dict):
+                place[section] = {"name": place[section]} if section in place else {}
+            place = place[section]
+        inner = nest(value) if isinstance(value, Mapping) and not sections else value
+        current = place.get(leaf)
+        if isinstance(current, dict):
+            place[leaf] = {**(inner if isinstance(inner, Mapping) else {"name": inner}), **current}
+        else:
+            place[leaf] = inner
+    return nested
 
 
 def _merge(base: dict[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:

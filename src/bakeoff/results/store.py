@@ -4,7 +4,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -140,6 +140,25 @@ def new_folder(recipe: Recipe, *, root: Path, name: str | None = None) -> Path:
     if folder.exists():
         raise _taken(folder)
     return folder
+
+
+def folder_of(recipe: Recipe, *, root: Path) -> Path:
+    """Return where a study keeps the run of this recipe: a name that follows from the recipe, so there is one of it."""
+    return root / recipe.model.name.replace(":", ".") / f"seed{recipe.seed}-{recipe.digest[:12]}"
+
+
+def records_of(wanted: Iterable[Recipe], *, root: Path) -> tuple[dict[str, Record], list[BakeoffError]]:
+    """Read the runs that studies have made of these recipes, by digest; what cannot be read is returned beside them."""
+    read: dict[str, Record] = {}
+    unreadable: list[BakeoffError] = []
+    for recipe in wanted:
+        run = Run(folder_of(recipe, root=root))
+        try:
+            if run.recipe_path.is_file():
+                read[recipe.digest] = run.record()
+        except BakeoffError as error:
+            unreadable.append(error)
+    return read, unreadable
 
 
 def create(recipe: Recipe, folder: Path) -> Run:

@@ -1,0 +1,1 @@
+"""Run what a study still lacks: check it first, then many runs at once on this machine."""

@@ -1,0 +1,95 @@
+"""Any set of runs as a study, so that they have a table and a report too; and two runs on the same images."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bakeoff.errors import DataError, RecipeError
+from bakeoff.record import Record
+from bakeoff.results import predictions, statistics
+from bakeoff.results.predictions import Predictions
+from bakeoff.results.statistics import McNemar
+from bakeoff.results.store import Run
+from bakeoff.study import Arm, Study, Trial
+from bakeoff.study.expand import differences, unequal
+from bakeoff.study.schema import StudyFile
+
+LONGEST_NAME = 50  # of an arm, in letters
+
+
+def gather(records: Sequence[Record], *, name: str = "runs") -> tuple[Study, dict[str, Record]]:
+    """Make a study of runs that nobody planned: runs that differ in their seed only are one arm, the first is control.
+
+    Returns:
+        The study, and the records by the digest of their recipe; of two with the same recipe the finished one, or the
+        later.
+
+    Raises:
+        RecipeError: no runs.
+    """
+    if not records:
+        raise RecipeError(name, found="no runs", expected="one run or more")
+    found: dict[str, Record] = {}
+    groups: dict[str, list[Record]] = {}
+    for record in sorted(records, key=lambda record: record.status == "finished"):
+        found[record.recipe.digest] = record
+    for record in records:
+        groups.setdefault(record.recipe.model_copy(update={"seed": 0}).digest, []).append(record)
+    arms = _arms(list(groups.values()))
+    file = StudyFile(
+        question="How do these runs compare?",
+        base={"model": arms[0].trials[0].recipe.model.name},
+        control=arms[0].name,
+        arms={arm.name: {} for arm in arms},
+    )
+    seeds = tuple(sorted({seed for arm in arms for seed in arm.seeds}))
+    return Study(
+        name=name, file=file, typed=(), arms=tuple(arms), seeds=seeds, scaled={}, warnings=tuple(unequal(file, arms))
+    ), found
+
+
+def same_images(a: Record, b: Record) -> tuple[str, McNemar]:
+    """Compare two finished runs image by image, on test where both have read it, else on validation.
+
+    Returns:
+        The split, and the test.
+
+    Raises:
+        DataError: the runs have no split of the same images in common.
+    """
+    for part in ("test", "val"):
+        if part in a.summary and part in b.summary:
+            left, right = (predictions.read(Run(record.folder).predictions(part)) for record in (a, b))
+            if np.array_equal(left.index, right.index) and np.array_equal(left.label, right.label):
+                return part, statistics.mcnemar(_correct(left), _correct(right))
+    raise DataError(
+        f"{a.name} and {b.name}",
+        found="no split of the same images that both were evaluated on",
+        expected="two finished runs on one data set",
+    )
+
+
+def _correct(said: Predictions) -> np.ndarray:
+    hits: np.ndarray = said.logits.argmax(axis=1) == said.label
+    return hits
+
+
+def _arms(groups: Sequence[Sequence[Record]]) -> list[Arm]:
+    """Make an arm of each group, named by its model and by what else differs from the first."""
+    first = groups[0][0].recipe
+    arms: list[Arm] = []
+    for runs in groups:
+        recipe = runs[0].recipe
+        changed = differences(first, recipe)
+        others = [f"{key.rpartition('.')[2]}={now}" for key, (_, now) in changed.items() if key != "model"]
+        name = ", ".join([recipe.model.name, *others])[:LONGEST_NAME]
+        same = sum(arm.name.startswith(name) for arm in arms)
+        arms.append(
+            Arm(
+                name=f"{name} ({same + 1})" if same else name,
+                trials=(Trial(name="", recipe=recipe),),
+                changed=changed,
+                seeds=tuple(sorted({record.recipe.seed for record in runs})),
+            )
+        )
+    return arms
