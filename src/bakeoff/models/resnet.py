@@ -95,9 +95,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [b in h w] to [b out h/stride w/stride]."""
-        shortcut = x if self.downsample is None else self.downsample(x)
         branch = self.attend(self.residual(x), "before_add")
-        return F.relu(self.attend(branch + shortcut, "after_add"), inplace=True)
+        branch += x if self.downsample is None else self.downsample(x)  # in place: the largest maps are not held twice
+        return F.relu(self.attend(branch, "after_add"), inplace=True)
 
 
 class BasicBlock(Block):
