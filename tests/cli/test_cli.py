@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -294,19 +296,22 @@ def test_the_frozen_command_line() -> None:
     """What people have in their scripts: a change here is a change for them."""
     import typer
 
-    group = typer.main.get_command(app)
-    commands = getattr(group, "commands")  # noqa: B009 (typer hides click's Group type)
-    interface = {
-        name: sorted(opt for parameter in command.params for opt in parameter.opts if opt.startswith("--"))
-        for name, command in commands.items()
-    }
+    def walk(group: Any, before: str = "") -> Iterator[tuple[str, list[str]]]:
+        for name, command in group.commands.items():
+            if hasattr(command, "commands"):
+                yield from walk(command, f"{before}{name} ")
+            else:
+                opts = (opt for parameter in command.params for opt in parameter.opts)
+                yield before + name, sorted(opt for opt in opts if opt.startswith("--"))
+
+    interface = dict(walk(typer.main.get_command(app)))
     golden = ROOT / "tests" / "golden" / "command_line.json"
     assert interface == json.loads(golden.read_text())
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.sampled_from(["train", "resume", "eval", "list", "show", "", "help"]),
+    st.sampled_from(["train", "resume", "eval", "list", "show", "study", "compare", "report", "", "help"]),
     st.lists(
         st.one_of(st.text(max_size=12), st.sampled_from(["--name", "--json", "--root", "=", "--", "-h", "é", "-x"]))
     ),

@@ -134,6 +134,13 @@ def print_record(record: "Record", *, pictures: Sequence[Path] = ()) -> None:
         out.print(f"  summary  {record.folder / 'evaluation_summary.json'}", markup=False)
 
 
+def duration(seconds: float) -> str:
+    """Return seconds as people say them: "45 s", "12 min", "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def accuracy(scores: Mapping[str, Any]) -> str:
     """Return top-1 with its counts and its interval over images."""
     return (

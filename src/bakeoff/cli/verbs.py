@@ -15,7 +15,8 @@ import typer
 
 import bakeoff
 from bakeoff import catalogue, library
-from bakeoff.cli import screen, words
+from bakeoff.cli import screen, studies, words
+from bakeoff.cli.options import LOGS, OPEN, Json, Root
 from bakeoff.errors import RecipeError, nearest
 
 if TYPE_CHECKING:
@@ -33,13 +34,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-# Unknown options are settings: `--epochs 15` is `epochs=15`.
-OPEN = {"ignore_unknown_options": True}
-
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout; the log goes to stderr.")]
 Recipe = Annotated[str | None, typer.Option(help="A shipped recipe card, or a YAML file.")]
-Root = Annotated[Path, typer.Option("--root", help="The folder of all runs.", show_default=True)]
-LOGS = Path("logs")
+
+app.add_typer(studies.app)
+app.command(name="compare")(studies.compare)
+app.command(name="report")(studies.report)
 
 
 def _version(wanted: bool) -> None:
@@ -140,15 +139,16 @@ def evaluate(
 
 @app.command(name="list")
 def list_things(
-    what: Annotated[str, typer.Argument(metavar="models|recipes|datasets|runs", help="What to list.")],
+    what: Annotated[str, typer.Argument(metavar="models|recipes|studies|datasets|runs", help="What to list.")],
     pattern: Annotated[str, typer.Argument(help="Only names like this; * stands for anything.")] = "*",
     root: Root = LOGS,
     as_json: Json = False,
 ) -> None:
-    """List models, recipes, data sets or runs."""
+    """List models, recipes, studies, data sets or runs."""
     tables: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "models": _models,
-        "recipes": _recipes,
+        "recipes": lambda: _cards(library.recipe_cards()),
+        "studies": lambda: _cards(library.studies()),
         "datasets": _datasets,
         "runs": lambda: _runs(root),
     }
@@ -309,9 +309,8 @@ def _models_row(name: str) -> dict[str, Any]:
     }
 
 
-def _recipes() -> list[dict[str, Any]]:
-    cards = library.recipe_cards().items()
-    return [{"name": name, "purpose": library.purpose(path), "file": str(path)} for name, path in cards]
+def _cards(cards: dict[str, Path]) -> list[dict[str, Any]]:
+    return [{"name": name, "purpose": library.purpose(path), "file": str(path)} for name, path in cards.items()]
 
 
 def _datasets() -> list[dict[str, Any]]:

@@ -3,14 +3,15 @@
 The order: defaults < family card < the model's card < --recipe FILE < key=value.
 """
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
-from yaml import YAMLError
 
 from bakeoff import catalogue, library
 from bakeoff.errors import DataError, RecipeError, nearest
@@ -29,6 +30,9 @@ SHORT = {
     "warmup": "schedule.warmup",
     "weight_decay": "optimizer.weight_decay",
 }
+
+MOST_VALUES = 10_000  # of one YAML file; OmegaConf takes two seconds for so many
+DEEPEST = 50  # levels of one YAML file
 
 # Keys that take values of several kinds: what to say of them, since each kind complains for itself.
 UNIONS = {"threads": "auto, or a whole number from 1 on", "compile": "auto, true or false"}
@@ -92,19 +96,46 @@ def overlay(base: Recipe, layer: Mapping[str, Any], *, where: str) -> Recipe:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read one YAML mapping, safely: no tags that run code, no file above 1 MB."""
+    """Read one YAML mapping, safely: no tags that run code, no file above 1 MB, nothing that grows when it is read."""
     try:
         if path.stat().st_size > 1_000_000:
             raise RecipeError(str(path), found="a file above 1 MB", expected="a recipe of a few lines")
-        content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        text = path.read_text(encoding="utf-8")
+        _refuse_explosive(text, where=path)
+        content = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)), resolve=False)
     except FileNotFoundError:
         raise DataError(str(path), found="no such file", expected="a recipe in YAML") from None
-    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
         line = " ".join(str(error).split())
         raise RecipeError(str(path), found=f"unreadable YAML ({line})", expected="a recipe in YAML") from None
     if not isinstance(content, dict):
         raise RecipeError(str(path), found=f"a {type(content).__name__}", expected="a mapping of recipe keys")
     return {str(key): value for key, value in content.items()}
+
+
+def _refuse_explosive(text: str, *, where: Path) -> None:
+    """Refuse aliases that stand for more than anybody writes, before they are written out; and a nest without end.
+
+    It looks at the parser's events, which are as many as the text is long, and stops at the first that is too much.
+    """
+    values = 0
+    of_anchor: dict[str | None, int] = {}
+    opened: list[tuple[str | None, int]] = []
+    for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # ten times as fast in C
+        if isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = opened.pop()
+            of_anchor[anchor] = values - before
+        elif isinstance(event, yaml.AliasEvent):
+            values += of_anchor.get(event.anchor, 1)
+        elif isinstance(event, yaml.NodeEvent):
+            values += 1
+            of_anchor[event.anchor] = 1
+            if isinstance(event, yaml.CollectionStartEvent):
+                of_anchor[event.anchor] = MOST_VALUES  # until it ends: an alias inside would hold itself
+                opened.append((event.anchor, values - 1))
+        if values > MOST_VALUES or len(opened) > DEEPEST:
+            found = f"more than {MOST_VALUES:,} values or {DEEPEST} levels, aliases written out"
+            raise RecipeError(str(where), found=found, expected="a file that a person wrote")
 
 
 def _model_name(name: str, *, plugins: bool) -> str:
@@ -152,7 +183,7 @@ def parse(text: str) -> dict[str, Any]:
     try:
         dotted = OmegaConf.from_dotlist([f"{SHORT.get(key, key)}={value}"])
         parsed = OmegaConf.to_container(dotted, resolve=False)
-    except (YAMLError, OmegaConfBaseException, ValueError, KeyError, IndexError, RecursionError) as error:
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, KeyError, IndexError, RecursionError) as error:
         line = " ".join(str(error).split())
         raise RecipeError(key, found=f"'{value}' ({line})", expected="a value in YAML") from None
     assert isinstance(parsed, dict)
@@ -160,21 +191,27 @@ def parse(text: str) -> dict[str, Any]:
 
 
 def nest(layer: Mapping[str, Any]) -> dict[str, Any]:
-    """Write dotted and short keys out: {"lr": 0.1} is {"optimizer": {"lr": 0.1}}."""
+    """Write dotted and short keys out: {"lr": 0.1} is {"optimizer": {"lr": 0.1}}.
+
+    In whatever order they stand, a dotted key is laid over the section that it belongs to; of two spellings of one key
+    the later wins. A section given by its name alone is that name.
+    """
+    return _nest({SHORT.get(str(key), str(key)): value for key, value in layer.items()})
+
+
+def _nest(layer: Mapping[str, Any]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
-    for key, value in layer.items():
-        *sections, leaf = SHORT.get(key, key).split(".")
+    for key in sorted(layer, key=lambda key: key.count(".")):  # a section before what is laid over it
+        *sections, leaf = key.split(".")
         place = nested
         for section in sections:
-            if not isinstance(place.get(section), dict):
-                place[section] = {"name": place[section]} if section in place else {}
+            inner = place.get(section, {})
+            place[section] = inner if isinstance(inner, dict) else {"name": inner}
             place = place[section]
-        inner = nest(value) if isinstance(value, Mapping) and not sections else value
-        current = place.get(leaf)
-        if isinstance(current, dict):
-            place[leaf] = {**(inner if isinstance(inner, Mapping) else {"name": inner}), **current}
-        else:
-            place[leaf] = inner
+        value, before = layer[key], place.get(leaf)
+        if isinstance(value, Mapping):
+            value = {**(before if isinstance(before, dict) else {}), **_nest({str(k): v for k, v in value.items()})}
+        place[leaf] = value
     return nested
 
 

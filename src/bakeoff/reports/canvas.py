@@ -21,6 +21,7 @@ from bakeoff.results.files import write_atomically
 # Okabe and Ito, "Color Universal Design", 2008: colours that stay apart for every kind of colour vision.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
+ARMS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, YELLOW)  # one an arm, in every figure; the control is grey
 GREY, PALE = "#666666", "#E4E4E4"  # control arms and small print; grids and what is absent
 
 WIDTH_IN = 8.0

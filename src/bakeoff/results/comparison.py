@@ -2,16 +2,17 @@
 
 import dataclasses
 import statistics as averages
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bakeoff.record import Record
 from bakeoff.results import statistics
 from bakeoff.results.statistics import Difference, Interval, Spread
-from bakeoff.study import Arm, Study
+from bakeoff.study import Arm, Study, Trial
 
 FEWEST_FOR_A_RANK = 3  # seeds
+ENDED = ("finished", "diverged")  # and will not be run again
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +42,7 @@ class ArmScore:
         mean: over seeds, with its t interval.
         bootstrap: the same mean with its bootstrap interval.
         to_control: paired difference, this arm less the control; None for the control.
-        p_holm: its p, corrected for all comparisons with the control.
+        p_holm: its p, corrected for all comparisons with the control; the interval of `to_control` is not.
         better: probability that a run of this arm scores above a run of the control.
         seeds_needed: of each arm, to tell the difference that was seen from none with 80 % power.
         rank: 1 plus how many arms are separably better.
@@ -97,12 +98,12 @@ class Comparison:
     Args:
         split: "test", or "val" while not every finished run has read test.
         arms: control first, then as in the file.
-        contrasts: those that the file names and that have two seeds or more in common.
+        contrasts: those that the file names, of two different arms that have a seed in common.
         floor: pooled spread over seeds within arms: what a difference has to rise above.
         repeats: groups of two or more arms whose networks are equal; how they differ is noise.
         warnings: what a reader must know, the gravest first.
         unfinished: runs that are missing, interrupted or at work.
-        diverged: (arm, seed) whose loss left the finite numbers.
+        diverged: (arm, seed) whose loss left the finite numbers; of what an arm tried, the chosen.
     """
 
     study: Study
@@ -126,8 +127,12 @@ class Comparison:
         return len(self.study.recipes())
 
     def arm(self, name: str) -> ArmScore:
-        """Return an arm by name, or by the name of a repeated one."""
-        return next(score for score in self.arms if name in (score.name, *score.arm.repeated))
+        """Return an arm by name, or by the name of a repeated one.
+
+        Raises:
+            KeyError: no such arm.
+        """
+        return {alias: score for score in self.arms for alias in (*score.arm.repeated, score.name)}[name]
 
 
 def compare(study: Study, found: Mapping[str, Record]) -> Comparison:
@@ -138,38 +143,33 @@ def compare(study: Study, found: Mapping[str, Record]) -> Comparison:
         found: records by the digest of their recipe; what is missing has not run yet.
     """
     chosen = {arm.name: choose(study, arm, found) for arm in study.arms}
-    runs = {arm.name: _runs(study, arm, chosen[arm.name], found) for arm in study.arms}
+    runs = {arm.name: _runs(study, arm, arm.trials[chosen[arm.name]], found) for arm in study.arms}
     split = _split([record for of_arm in runs.values() for record in of_arm.values()])
     top1 = {name: _top1(of_arm, split) for name, of_arm in runs.items()}
     control = top1[study.control.name]
-    differences = {
-        name: statistics.common_difference(values, control)
-        for name, values in top1.items()
-        if name != study.control.name
-    }
-    p_holm = dict(zip(differences, statistics.holm([d.p if d else None for d in differences.values()]), strict=True))
-    ranks = dict(zip(top1, statistics.ranks(list(top1.values()), fewest=FEWEST_FOR_A_RANK), strict=True))
+    others = [arm.name for arm in study.arms[1:]]
+    to_control = {name: statistics.common_difference(top1[name], control) for name in others}
+    p_holm = statistics.holm([difference.p if difference else None for difference in to_control.values()])
+    ranks = statistics.ranks(list(top1.values()), fewest=FEWEST_FOR_A_RANK)
     arms = tuple(
         ArmScore(
             arm=arm,
-            trials=_trials(study, arm, chosen[arm.name], found) if len(arm.trials) > 1 else (),
+            trials=_trials(study, arm, chosen[arm.name], found),
             runs=runs[arm.name],
             top1=top1[arm.name],
-            mean=statistics.mean_interval(list(top1[arm.name].values())) if top1[arm.name] else None,
-            bootstrap=statistics.bootstrap_interval(list(top1[arm.name].values())) if top1[arm.name] else None,
-            to_control=differences.get(arm.name),
-            p_holm=p_holm.get(arm.name),
+            mean=_over_seeds(statistics.mean_interval, top1[arm.name]),
+            bootstrap=_over_seeds(statistics.bootstrap_interval, top1[arm.name]),
+            to_control=to_control.get(arm.name),
+            p_holm=corrected,
             better=_better(top1[arm.name], control) if arm is not study.control else None,
-            seeds_needed=_seeds_needed(differences.get(arm.name)),
-            rank=ranks[arm.name],
+            seeds_needed=_seeds_needed(to_control.get(arm.name)),
+            rank=rank,
             **_costs(list(runs[arm.name].values())),
         )
-        for arm in study.arms
+        for arm, corrected, rank in zip(study.arms, [None, *p_holm], ranks, strict=True)
     )
-    recipes = study.recipes()
-    records = [found[digest] for digest in recipes if digest in found]
-    diverged = tuple((s.name, seed) for s in arms for seed, record in s.runs.items() if record.status == "diverged")
-    done = sum(record.status in ("finished", "diverged") for record in records)
+    wanted = study.recipes()
+    records = [found[digest] for digest in wanted if digest in found]
     comparison = Comparison(
         study=study,
         split=split,
@@ -178,10 +178,11 @@ def compare(study: Study, found: Mapping[str, Record]) -> Comparison:
         floor=statistics.pooled_spread([list(values.values()) for values in top1.values()]),
         repeats=_repeats(arms),
         warnings=(),
-        unfinished=len(recipes) - done,
-        diverged=diverged,
+        unfinished=len(wanted) - sum(record.status in ENDED for record in records),
+        diverged=tuple((s.name, seed) for s in arms for seed, run in s.runs.items() if run.status == "diverged"),
     )
-    return _with_warnings(comparison, records)
+    undecided = [arm.name for arm in study.arms if not is_decided(study, arm, found)]
+    return dataclasses.replace(comparison, warnings=tuple(_warnings(comparison, records, undecided)))
 
 
 def choose(study: Study, arm: Arm, found: Mapping[str, Record]) -> int:
@@ -189,8 +190,8 @@ def choose(study: Study, arm: Arm, found: Mapping[str, Record]) -> int:
 
     A run that diverged counts as zero. Of equals, and while nothing is known, it is the first.
     """
-    scores = [_val_top1(study, arm, i, found) for i in range(len(arm.trials))]
-    common = set.intersection(*(set(by_seed) for by_seed in scores))
+    scores = [_val_top1(_runs(study, arm, trial, found)) for trial in arm.trials]
+    common = set.intersection(*map(set, scores))
     means = [averages.fmean(by_seed[seed] for seed in sorted(common)) if common else 0.0 for by_seed in scores]
     return means.index(max(means))
 
@@ -200,42 +201,44 @@ def is_decided(study: Study, arm: Arm, found: Mapping[str, Record]) -> bool:
     if len(arm.trials) == 1:
         return True
     records = [found.get(recipe.digest) for _, _, recipe in study.runs(arm)]
-    return all(record is not None and record.status in ("finished", "diverged") for record in records)
+    return all(record is not None and record.status in ENDED for record in records)
 
 
-def _val_top1(study: Study, arm: Arm, trial: int, found: Mapping[str, Record]) -> dict[int, float]:
-    scores = {}
-    for of, seed, recipe in study.runs(arm):
-        record = found.get(recipe.digest)
-        if of is arm.trials[trial] and record is not None:
-            if record.status == "finished" and "val" in record.summary:
-                scores[seed] = float(record.summary["val"]["top1"])
-            elif record.status == "diverged":
-                scores[seed] = 0.0
-    return scores
+def _runs(study: Study, arm: Arm, trial: Trial, found: Mapping[str, Record]) -> dict[int, Record]:
+    """Return the record of each seed of one trial."""
+    own = ((seed, found.get(recipe.digest)) for seed, recipe in study.runs_of(arm, trial))
+    return {seed: record for seed, record in own if record is not None}
+
+
+def _val_top1(runs: Mapping[int, Record]) -> dict[int, float]:
+    """Return accuracy on validation by seed; a diverged run has lost."""
+    lost = {seed: 0.0 for seed, record in runs.items() if record.status == "diverged"}
+    return lost | _top1(runs, "val")
 
 
 def _trials(study: Study, arm: Arm, chosen: int, found: Mapping[str, Record]) -> tuple[TrialScore, ...]:
+    if len(arm.trials) == 1:
+        return ()
     return tuple(
-        TrialScore(name=trial.name, val_top1=_val_top1(study, arm, i, found), chosen=i == chosen)
+        TrialScore(name=trial.name, val_top1=_val_top1(_runs(study, arm, trial, found)), chosen=i == chosen)
         for i, trial in enumerate(arm.trials)
     )
 
 
-def _runs(study: Study, arm: Arm, chosen: int, found: Mapping[str, Record]) -> dict[int, Record]:
-    """Return the record of each seed of the arm's chosen trial."""
-    own = ((seed, found.get(recipe.digest)) for of, seed, recipe in study.runs(arm) if of is arm.trials[chosen])
-    return {seed: record for seed, record in own if record is not None}
-
-
 def _split(records: Sequence[Record]) -> str:
-    finished = [record for record in records if record.status == "finished"]
-    return "test" if finished and all("test" in record.summary for record in finished) else "val"
+    """Return what all finished runs can be compared on; runs that held nothing out have test alone."""
+    finished = [record.summary for record in records if record.status == "finished"]
+    read = bool(finished) and all("test" in summary for summary in finished)
+    return "test" if read or any("val" not in summary for summary in finished) else "val"
 
 
 def _top1(runs: Mapping[int, Record], split: str) -> dict[int, float]:
     scores = ((seed, record.summary.get(split)) for seed, record in runs.items() if record.status == "finished")
     return {seed: float(score["top1"]) for seed, score in scores if score}
+
+
+def _over_seeds(interval: Callable[[Sequence[float]], Interval], top1: Mapping[int, float]) -> Interval | None:
+    return interval([top1[seed] for seed in sorted(top1)]) if top1 else None
 
 
 def _better(a: Mapping[int, float], b: Mapping[int, float]) -> float | None:
@@ -266,8 +269,8 @@ def _costs(records: Sequence[Record]) -> dict[str, Any]:
 
 
 def _contrasts(study: Study, top1: Mapping[str, Mapping[int, float]]) -> list[Contrast]:
-    names = {name: arm.name for arm in study.arms for name in (arm.name, *arm.repeated)}
-    pairs = [(names[a], names[b]) for a, b in study.contrasts]
+    names = {alias: arm.name for arm in study.arms for alias in (*arm.repeated, arm.name)}
+    pairs = [(names[a], names[b]) for a, b in study.contrasts if names[a] != names[b]]
     known = [(a, b, d) for a, b in pairs if (d := statistics.common_difference(top1[a], top1[b])) is not None]
     corrected = statistics.holm([difference.p for _, _, difference in known])
     return [Contrast(a=a, b=b, difference=d, p_holm=p) for (a, b, d), p in zip(known, corrected, strict=True)]
@@ -275,37 +278,48 @@ def _contrasts(study: Study, top1: Mapping[str, Mapping[int, float]]) -> list[Co
 
 def _repeats(arms: Sequence[ArmScore]) -> tuple[tuple[str, ...], ...]:
     """Group the arms that differ in nothing: neither in their network nor in how it is trained."""
-    groups: dict[Any, list[str]] = {}
+    groups: dict[tuple[str, str], list[str]] = {}
     for score in arms:
         if score.fingerprint is not None:
-            plain = score.arm.trials[0].recipe.model_dump(mode="json", exclude={"model"})
-            groups.setdefault((score.fingerprint, str(plain)), []).append(score.name)
+            recipe = next(iter(score.runs.values())).recipe
+            training = recipe.model_dump_json(exclude={"model", "seed"})
+            groups.setdefault((score.fingerprint, training), []).append(score.name)
     return tuple(tuple(names) for names in groups.values() if len(names) > 1)
 
 
-def _with_warnings(comparison: Comparison, records: Sequence[Record]) -> Comparison:
-    return dataclasses.replace(comparison, warnings=tuple(_warnings(comparison, records)))
-
-
-def _warnings(comparison: Comparison, records: Sequence[Record]) -> Iterator[str]:
+def _warnings(comparison: Comparison, records: Sequence[Record], undecided: Sequence[str]) -> Iterator[str]:
     """Yield what a reader has to know before the table, the gravest first."""
-    study, arms = comparison.study, comparison.arms
+    yield from _gaps(comparison, undecided)
+    yield from comparison.study.warnings
+    for names in comparison.repeats:
+        yield f"{' and '.join(names)} are one and the same network, trained alike: how they differ is noise."
+    if comparison.split == "val" and any(score.top1 for score in comparison.arms):
+        also = " and each arm's trial" if any(score.trials for score in comparison.arms) else ""
+        chose = f"which also chose each run's best epoch{also}"
+        yield f"Accuracy is of validation, {chose}: test was not read by every run."
+    peeked = [
+        f"{score.name} with seed {seed}"
+        for score in comparison.arms
+        for seed, record in score.runs.items()
+        if len(record.summary.get("test_reads") or []) > 1
+    ]
+    if peeked:
+        yield f"Test was read more than once by {', '.join(peeked)}."
+    yield from _mixtures(records)
+
+
+def _gaps(comparison: Comparison, undecided: Sequence[str]) -> Iterator[str]:
+    """Yield what the table lacks."""
     if not comparison.control.top1:
         yield f"The control, {comparison.control.name}, has no finished run: nothing can be compared with it."
     for name, seed in comparison.diverged:
         yield f"{name} diverged with seed {seed}; that run counts nowhere."
     if comparison.unfinished:
         yield f"{comparison.unfinished} of {comparison.num_runs} runs are not finished: the table is of what there is."
-    if fewest := [score.name for score in arms if len(score.top1) < FEWEST_FOR_A_RANK]:
+    if undecided:
+        yield f"Validation has not chosen yet among what was tried by {', '.join(undecided)}."
+    if fewest := [score.name for score in comparison.arms if len(score.top1) < FEWEST_FOR_A_RANK]:
         yield f"Fewer than {FEWEST_FOR_A_RANK} seeds, so no rank: {', '.join(fewest)}."
-    yield from study.warnings
-    for names in comparison.repeats:
-        yield f"{' and '.join(names)} are one and the same network, trained alike: how they differ is noise."
-    if comparison.split == "val" and records:
-        yield "Accuracy is of validation, which also chose each run's best epoch: test was not read by every run."
-    if peeked := sorted({r.name for r in records if len(r.summary.get("test_reads", [])) > 1}):
-        yield f"Test was read more than once by {', '.join(peeked)}."
-    yield from _mixtures(records)
 
 
 def _mixtures(records: Sequence[Record]) -> Iterator[str]:
@@ -314,6 +328,7 @@ def _mixtures(records: Sequence[Record]) -> Iterator[str]:
         values = sorted({str(record.environment[key]) for record in records if key in record.environment})
         if len(values) > 1:
             yield f"Runs differ in {key}: {', '.join(value[:60] for value in values[:4])}."
-    torches = sorted({str(record.environment.get("versions", {}).get("torch", "")) for record in records})
+    versions = [record.environment.get("versions") for record in records]
+    torches = sorted({str(found["torch"]) for found in versions if isinstance(found, Mapping) and "torch" in found})
     if len(torches) > 1:
         yield f"Runs were made by different versions of torch: {', '.join(torches)}."

@@ -117,14 +117,24 @@ def nll(predictions: Predictions) -> float:
 def ece(predictions: Predictions) -> float:
     """Return the expected calibration error: how far confidence is from accuracy, on average.
 
-    Source: Guo et al. 2017, equation 5: 15 bins of equal width, ((m-1)/15, m/15], weighted by their images.
+    Source: Guo et al. 2017, equation 5: the bins of `by_confidence`, weighted by their images.
+    """
+    bins, right, confidence = by_confidence(predictions)
+    gap = np.bincount(bins, weights=right - confidence, minlength=NUM_BINS)
+    return float(np.abs(gap).sum() / len(predictions))
+
+
+def by_confidence(predictions: Predictions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sort the images into 15 bins of equal width by the probability of what they were called: ((m-1)/15, m/15].
+
+    Returns:
+        Of each image its bin, int64 [n] from 0; whether the call is right, bool [n]; its probability, float64 [n].
     """
     _check(predictions)
     confidence = np.exp(_log_softmax(predictions.logits).max(axis=1))
-    hits = predictions.logits.argmax(axis=1) == predictions.label
+    right = predictions.logits.argmax(axis=1) == predictions.label
     bins = np.digitize(confidence, np.linspace(0, 1, NUM_BINS + 1)[1:-1], right=True)
-    gap = np.bincount(bins, weights=hits - confidence, minlength=NUM_BINS)
-    return float(np.abs(gap).sum() / len(predictions))
+    return bins, right, confidence
 
 
 def confusion_matrix(predictions: Predictions) -> np.ndarray:

@@ -4,18 +4,19 @@ A value is what one run scored; its seed decided initial weights, order of data 
 over seeds: where another run of the same recipe might fall. What other images might change is `metrics.wilson`.
 """
 
+import itertools
 import math
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 LEVEL = 0.95  # of every interval
 ALPHA = 0.05  # a corrected p below it is called a difference
 POWER = 0.8
 MOST_SEEDS = 1_000  # `seeds_needed` gives up above it
+ROUNDING = 1e-12  # accuracies are fractions of images: what differs by less differs by rounding only
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,8 +24,8 @@ class Interval:
     """A mean over seeds.
 
     Args:
-        low: None with one value, which has no interval.
-        sd: standard deviation of one value, n - 1 in its denominator.
+        low: None where there is no spread to measure by: with one value, or where all are equal.
+        sd: standard deviation of one value, n - 1 in its denominator; None with one value.
     """
 
     estimate: float
@@ -39,8 +40,9 @@ class Difference:
     """A paired difference: mean over seeds of a less b.
 
     Args:
-        p: of the two-sided paired t test; None with one pair.
-        sd: standard deviation of the differences.
+        low: of the interval of this one difference, not corrected for others; None as in `Interval`.
+        p: of the two-sided paired t test; None where there is nothing to test by.
+        sd: standard deviation of the differences; None with one pair.
     """
 
     estimate: float
@@ -84,15 +86,22 @@ class McNemar:
 def mean_interval(values: Sequence[float]) -> Interval:
     """Return the mean and its interval by Student's t.
 
+    Values that are all equal have none: a few runs may agree to the image by chance, and an interval of no width would
+    claim that every other run does.
+
     Raises:
         ValueError: no values.
     """
     n = len(values)
-    mean = _mean(values)
+    if not n:
+        raise ValueError("no values")
+    mean = float(np.mean(values))
     if n == 1:
         return Interval(estimate=mean, low=None, high=None, n=1, sd=None)
     sd = float(np.std(values, ddof=1))
-    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * sd / math.sqrt(n)
+    if sd <= ROUNDING:
+        return Interval(estimate=mean, low=None, high=None, n=n, sd=0.0)
+    half = _critical(n - 1) * sd / math.sqrt(n)
     return Interval(estimate=mean, low=mean - half, high=mean + half, n=n, sd=sd)
 
 
@@ -103,35 +112,30 @@ def bootstrap_interval(values: Sequence[float], *, draws: int = 2_000, seed: int
     how much that one rests on its assumption.
     """
     plain = mean_interval(values)
-    if plain.sd is None or plain.sd == 0:
+    if not plain.sd:
         return plain
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a draw of equal values has no acceleration: percentiles then
-        drawn = stats.bootstrap(
-            (np.asarray(values),), np.mean, confidence_level=LEVEL, n_resamples=draws, rng=np.random.default_rng(seed)
-        ).confidence_interval
-    low, high = float(drawn.low), float(drawn.high)
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return plain
-    return Interval(estimate=plain.estimate, low=low, high=high, n=plain.n, sd=plain.sd)
+    ordered = np.sort(np.asarray(values, dtype=float))  # so that the order of seeds decides nothing
+    drawn = stats.bootstrap(
+        (ordered,), np.mean, confidence_level=LEVEL, n_resamples=draws, rng=np.random.default_rng(seed)
+    ).confidence_interval
+    return replace(plain, low=float(drawn.low), high=float(drawn.high))
 
 
 def paired_difference(a: Sequence[float], b: Sequence[float]) -> Difference:
     """Return a less b, where a[i] and b[i] have the same seed, with its interval and test by Student's t.
 
-    Differences that are all equal have no spread to test with: p is 1 if they are zero, else 0.
+    Differences that are all zero speak for no difference (p is 1). Other differences that are all equal have no spread
+    to test by, and no p: on few images two seeds agree by chance far more often than one time in twenty.
 
     Raises:
         ValueError: different lengths, or nothing.
     """
-    between = [float(x) - float(y) for x, y in zip(a, b, strict=True)]
-    mean = mean_interval(between)
-    if mean.sd is None:
-        p = None
-    elif mean.sd == 0:
-        p = 1.0 if mean.estimate == 0 else 0.0
-    else:
-        p = float(2 * stats.t.sf(abs(mean.estimate) / (mean.sd / math.sqrt(mean.n)), mean.n - 1))
+    mean = mean_interval([float(x) - float(y) for x, y in zip(a, b, strict=True)])
+    p = None
+    if mean.sd:
+        p = float(2 * special.stdtr(mean.n - 1, -abs(mean.estimate) / (mean.sd / math.sqrt(mean.n))))
+    elif mean.sd == 0 and abs(mean.estimate) <= ROUNDING:
+        p = 1.0
     return Difference(estimate=mean.estimate, low=mean.low, high=mean.high, n=mean.n, sd=mean.sd, p=p)
 
 
@@ -150,10 +154,13 @@ def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> McNemar:
     """Compare two classifiers image by image (McNemar 1947, exact): bool [n] each, the same images in order.
 
     It speaks of these two sets of weights, not of the recipes: other seeds are other weights.
+
+    Raises:
+        ValueError: different numbers of images.
     """
     if correct_a.shape != correct_b.shape:
         raise ValueError(f"{correct_a.shape} and {correct_b.shape} are not the same images")
-    only_a, only_b = int((correct_a & ~correct_b).sum()), int((correct_b & ~correct_a).sum())
+    only_a, only_b = int((correct_a > correct_b).sum()), int((correct_b > correct_a).sum())
     p = float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
     return McNemar(only_a=only_a, only_b=only_b, n=len(correct_a), p=p)
 
@@ -178,36 +185,39 @@ def pooled_spread(groups: Sequence[Sequence[float]]) -> Spread | None:
 
 
 def seeds_needed(difference: float, sd: float) -> int | None:
-    """Return how many seeds an arm tell a paired difference from none, with a power of 80 % at 5 %.
+    """Return how many seeds an arm tell a paired difference from none, with a power of 80 % at 5 %, uncorrected.
 
     Args:
         difference: the true one, if it were what was seen.
-        sd: of the paired differences.
+        sd: of the paired differences, if it were what was seen.
 
     Returns:
-        None above 1,000, or where there is no difference to find.
+        None above 1,000, and where there is no difference to find or no spread to find it in.
     """
-    if difference == 0:
+    if abs(difference) <= ROUNDING or sd <= ROUNDING:
         return None
-    for n in range(2, MOST_SEEDS + 1):
-        critical = float(stats.t.ppf(1 - ALPHA / 2, n - 1))
-        shift = math.inf if sd == 0 else abs(difference) / sd * math.sqrt(n)
-        if math.isinf(shift) or float(stats.nct.sf(critical, n - 1, shift)) >= POWER:
-            return n
-    return None
+    effect = abs(difference) / sd
+    # With the spread known, so many would do; as it is estimated, a few more are needed.
+    known = ((special.ndtri(1 - ALPHA / 2) + special.ndtri(POWER)) / effect) ** 2
+    if known > MOST_SEEDS:
+        return None
+    enough = (n for n in range(max(2, math.ceil(known)), MOST_SEEDS + 1) if _power(effect, n) >= POWER)
+    return next(enough, None)
 
 
 def ranks(scores: Sequence[Mapping[int, float]], *, fewest: int) -> list[int | None]:
     """Rank arms by their scores by seed: 1 plus how many arms are separably better; those that are not share it.
 
     Separable is a paired difference whose p, corrected for all pairs, is below 5 %. An arm of fewer than `fewest`
-    seeds has no rank and takes none from others.
+    seeds has no rank and takes none from others. "Not separable" is not "equal", so it does not carry over: of a > b
+    > c by their means, a may be separably better than b and yet not than c, whose seeds spread more; then b has rank 2
+    and c rank 1.
     """
     able = [i for i, by_seed in enumerate(scores) if len(by_seed) >= fewest]
-    pairs = [(i, j) for place, i in enumerate(able) for j in able[place + 1 :]]
+    pairs = list(itertools.combinations(able, 2))
     differences = [common_difference(scores[i], scores[j]) for i, j in pairs]
     corrected = holm([difference.p if difference else None for difference in differences])
-    better: dict[int, int] = dict.fromkeys(able, 0)
+    better = dict.fromkeys(able, 0)
     for (i, j), difference, p in zip(pairs, differences, corrected, strict=True):
         if difference is not None and p is not None and p < ALPHA:
             better[j if difference.estimate > 0 else i] += 1
@@ -220,7 +230,12 @@ def common_difference(a: Mapping[int, float], b: Mapping[int, float]) -> Differe
     return paired_difference([a[seed] for seed in common], [b[seed] for seed in common]) if common else None
 
 
-def _mean(values: Sequence[float]) -> float:
-    if not len(values):
-        raise ValueError("no values")
-    return float(np.mean(values))
+def _critical(df: int) -> float:
+    """Return the t beyond which both tails hold what LEVEL leaves; `special` is many times as fast as `stats` here."""
+    return float(special.stdtrit(df, (1 + LEVEL) / 2))
+
+
+def _power(effect: float, n: int) -> float:
+    """Return how often the two-sided t test finds a difference of so many standard deviations; by its larger tail."""
+    shift = min(effect * math.sqrt(n), 100.0)  # there the power is 1 for any n; the series ends far above
+    return 1 - float(special.nctdtr(n - 1, shift, _critical(n - 1)))

@@ -129,17 +129,26 @@ def new_folder(recipe: Recipe, *, root: Path, name: str | None = None) -> Path:
         RecipeError: a name that is a path, or one that exists.
     """
     name = name or f"{datetime.now():%Y%m%d-%H%M%S}-{recipe.digest[:8]}"
+    check_name(name)
+    folder = root / recipe.model.name.replace(":", ".") / name
+    if folder.exists():
+        raise _taken(folder)
+    return folder
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that could be a path.
+
+    Raises:
+        RecipeError: it has other letters than a name has, or too many.
+    """
     if not _NAME.fullmatch(name) or len(name.encode()) > _NAME_BYTES:
         raise RecipeError(
             "run name",
             found=f"'{name}'",
             expected="letters, digits and . _ + - (at most 100, and 255 bytes), beginning with a letter, a digit or _",
-            hint="A run name is a name, never a path; --root says where runs go.",
+            hint="A name is a name, never a path; --root says where runs go.",
         )
-    folder = root / recipe.model.name.replace(":", ".") / name
-    if folder.exists():
-        raise _taken(folder)
-    return folder
 
 
 def folder_of(recipe: Recipe, *, root: Path) -> Path:

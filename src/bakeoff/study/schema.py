@@ -2,18 +2,41 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
+from bakeoff import recipe as recipes
 from bakeoff.recipe.schema import Fraction, Section
 
 # A layer over a recipe as a person writes it: nested, dotted (`optimizer.lr`) or short (`lr`) keys.
 Layer = dict[str, Any]
-Name = Annotated[str, Field(min_length=1, max_length=60)]
+LONGEST_NAME = 60
+Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+MOST_SEEDS = 100
 
 TRY = "try"  # the key of a layer that lists settings of which validation chooses one
 CARD = "recipe"  # the key of a layer that names a shipped card or a file, as `--recipe` does
 RESERVED = (TRY, CARD)
+
+
+def _named(content: object) -> object:
+    """Refuse names that YAML has read as something else, such as `off`; where it is a mapping at all."""
+    for name in content if isinstance(content, dict) else ():
+        if not isinstance(name, str):
+            raise ValueError(f"names in quotes: YAML reads one of them as {name!r}")
+        if not 0 < len(name) <= LONGEST_NAME:
+            raise ValueError(f"names of 1 to {LONGEST_NAME} letters")
+    return content
+
+
+def _points(content: object) -> object:
+    """Refuse an axis without a point."""
+    if not isinstance(content, list | dict) or not content:
+        raise ValueError("a list of values, or a name for each value")
+    return _named(content)
+
+
+Axis = Annotated[list[Any] | dict[str, Any], BeforeValidator(_points)]
 
 
 class Reference(Section):
@@ -35,7 +58,8 @@ class StudyFile(BaseModel):
 
     Args:
         question: what the study answers, in a sentence.
-        base: the recipe that all arms start from: `model`, and any settings; itself runnable, and the control.
+        base: the recipe that all arms start from: `model`, and any settings; itself runnable, and the control. What it
+            tries (`try`), every arm tries, unless the arm has a `try` of its own.
         control: what the base is called in tables.
         arms: name -> what it changes in the base.
         axes: setting -> its values (or name -> value, where a value is a whole section); arms are their product.
@@ -53,11 +77,11 @@ class StudyFile(BaseModel):
     question: Annotated[str, Field(min_length=1, max_length=300)]
     base: Layer
     control: Name = "base"
-    arms: dict[Name, Layer] = {}
-    axes: dict[str, Annotated[list[Any], Field(min_length=1)] | Annotated[dict[Name, Any], Field(min_length=1)]] = {}
+    arms: Annotated[dict[Name, Layer], BeforeValidator(_named)] = {}
+    axes: dict[str, Axis] = {}
     changes: list[str] = []
     own_cards: bool = False
-    seeds: Annotated[list[Seed], Field(min_length=1, max_length=100)] = [0, 1, 2]
+    seeds: Annotated[list[Seed], Field(min_length=1, max_length=MOST_SEEDS)] = [0, 1, 2]
     contrasts: list[Annotated[list[Name], Field(min_length=2, max_length=2)]] = []
     equal: list[str] = ["data", "epochs", "batch_size", "protocol"]
     references: list[Reference] = []
@@ -66,7 +90,11 @@ class StudyFile(BaseModel):
     @classmethod
     def _a_number_of_seeds(cls, seeds: Any) -> Any:  # noqa: ANN401 (what a person wrote, before it is checked)
         """Read `seeds: 3` as 0, 1, 2."""
-        return list(range(seeds)) if isinstance(seeds, int) and 0 < seeds <= 100 else seeds
+        if isinstance(seeds, int) and not isinstance(seeds, bool) and 0 < seeds <= MOST_SEEDS:
+            return list(range(seeds))
+        if not isinstance(seeds, list):
+            raise ValueError(f"a number of seeds from 1 to {MOST_SEEDS}, or a list of them")
+        return seeds
 
     @field_validator("seeds")
     @classmethod
@@ -78,8 +106,8 @@ class StudyFile(BaseModel):
     @field_validator("base")
     @classmethod
     def _base_names_its_model(cls, base: Layer) -> Layer:
-        model = base.get("model")
-        if not isinstance(model, str) and not (isinstance(model, dict) and isinstance(model.get("name"), str)):
+        model = recipes.nest(base).get("model")
+        if not isinstance(model.get("name") if isinstance(model, dict) else model, str):
             raise ValueError("a recipe that names its model (model: resnet_20)")
         return base
 

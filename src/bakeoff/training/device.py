@@ -5,14 +5,16 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.tracking import get_available_trackers
 from torch import Tensor, nn
 
 from bakeoff.errors import RecipeError
@@ -57,6 +59,58 @@ class Device:
     def backward(self, loss: Tensor) -> None:
         """Back-propagate through the accelerator (which scales where a precision needs it)."""
         self.accelerator.backward(loss)
+
+    def tracking(
+        self,
+        name: str,
+        *,
+        folder: Path,
+        project: str,
+        settings: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> "Tracking":
+        """Return one tracker of Accelerate's, of an accelerator of its own, so that its faults stay its own.
+
+        Args:
+            name: as Accelerate calls it.
+            folder: where it may write.
+            project: what it files the run under.
+            settings: of the run, for it to show.
+            arguments: of the tracker itself.
+
+        Raises:
+            LookupError: it is not installed.
+        """
+        if name not in map(str, get_available_trackers()):
+            raise LookupError(f"it is not installed: pip install {name}")
+        accelerator = Accelerator(cpu=self.kind.type == "cpu", log_with=name, project_dir=folder)
+        return Tracking(
+            accelerator=accelerator, name=name, project=project, settings=settings or {}, arguments=arguments or {}
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tracking:
+    """One tracker: `begin`, then `log` a row at a time, then `finish`. Any of them may raise, or hang."""
+
+    accelerator: Accelerator
+    name: str
+    project: str
+    settings: Mapping[str, Any]
+    arguments: Mapping[str, Any]
+
+    def begin(self) -> None:
+        """Open the run."""
+        settings = dict(self.settings) or None
+        self.accelerator.init_trackers(self.project, config=settings, init_kwargs={self.name: dict(self.arguments)})
+
+    def log(self, values: Mapping[str, Any], *, step: int) -> None:
+        """Write numbers of one step."""
+        self.accelerator.log(dict(values), step=step)
+
+    def finish(self) -> None:
+        """Close the run."""
+        self.accelerator.end_training()
 
 
 def resolve(

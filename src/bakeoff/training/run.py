@@ -4,7 +4,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from bakeoff.record import Record
 from bakeoff.results import lock, metrics, predictions, store
 from bakeoff.results.files import storage_errors, write_atomically
 from bakeoff.results.store import Run
-from bakeoff.training import assembly, checkpoint, provenance, weights
+from bakeoff.training import assembly, checkpoint, provenance, trackers, weights
 from bakeoff.training.assembly import Share
 from bakeoff.training.checkpoint import Checkpoint
 from bakeoff.training.evaluate import evaluate
@@ -189,7 +189,9 @@ def _work(recipe: Recipe, run: Run, share: Share, parts: Parts, *, found: Checkp
         else:
             _log.info("Resuming %s at step %d of %d.", run.folder, found.step, parts.total_steps)
             trainer.restore(found)
-        trainer.fit()
+        with closing(trackers.open(trackers.wanted(), run=run, recipe=recipe, device=parts.device)) as tracker:
+            trainer.track = tracker.log
+            trainer.fit()
     _finish(recipe, run, share, trainer)
 
 

@@ -70,6 +70,7 @@ class Trainer:
         val: held-out images, or None in the `paper` protocol.
         stop: set by a signal.
         tell: receives a tick a few times a second.
+        track: receives every row of the metric log.
     """
 
     run: Run
@@ -79,6 +80,7 @@ class Trainer:
     val: ImageSet | None
     stop: StopRequest
     tell: Callable[[Tick], None]
+    track: Callable[[Mapping[str, Any]], None] = lambda _: None
     position: Position = field(init=False)
     best_top1: float = -1.0
     best_epoch: int = 0
@@ -242,6 +244,7 @@ class Trainer:
         images = number * len(losses) * self.parts.batches.batch_size
         row |= {"seconds": round(self.seconds, 3), "images_per_s": round(images / max(self.seconds, 1e-9), 1)}
         self.run.metrics.append(row)
+        self.track(row)
         _log.info(", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()))
 
     def _save(self) -> None:

@@ -1,0 +1,159 @@
+"""The grid: every run of a study that is missing or unfinished is trained, several at once, and test is read once.
+
+What is done is read from the runs' folders, never remembered: a driver that dies leaves nothing to repair, and the
+next one goes on. What another process is at work on is waited for.
+"""
+
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bakeoff.errors import BakeoffError, Interrupted
+from bakeoff.launch.board import Board, Row, State, work
+from bakeoff.launch.entry import Entry
+from bakeoff.launch.jobs import Ended, Job
+from bakeoff.launch.local import Local, places
+from bakeoff.recipe import Recipe
+from bakeoff.results import store, studies
+from bakeoff.results.comparison import choose, is_decided
+from bakeoff.study import Arm, Study
+from bakeoff.training.signals import listen
+
+_log = logging.getLogger(__name__)
+
+Tell = Callable[[Board], None]
+PULSE_S = 0.2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class End:
+    """How one run of the study ended.
+
+    Args:
+        arms: names of the arms that it belongs to.
+        state: finished, skipped (it was finished before), failed or diverged.
+        error: why it failed or diverged.
+    """
+
+    recipe: Recipe
+    folder: Path
+    arms: tuple[str, ...]
+    state: State
+    error: BakeoffError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """What `bakeoff train` would have exited with."""
+        return self.error.exit_code if self.error else 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """How all runs of a study ended, in the study's order."""
+
+    runs: tuple[End, ...]
+
+    @property
+    def failed(self) -> list[End]:
+        """Those to be tried again once the reason is mended."""
+        return [end for end in self.runs if end.state == "failed"]
+
+    @property
+    def diverged(self) -> list[End]:
+        """Those that would diverge again."""
+        return [end for end in self.runs if end.state == "diverged"]
+
+
+def run(
+    study: Study, *, root: Path, jobs: int | None = None, tell: Tell = lambda _: None, plugin: str | None = None
+) -> Outcome:
+    """Take every run of a study to its end, several side by side. Errors of single runs are in the outcome.
+
+    Args:
+        study: expanded.
+        root: the folder of all runs.
+        jobs: how many at once, on each GPU where there are some; default: as many as fill the cores, or one a GPU.
+        tell: receives how far all is, a few times a second.
+        plugin: the `package.module:function` that may be imported as a run's model.
+
+    Raises:
+        Interrupted: a signal asked to stop; all runs have saved.
+        StorageError: the study's folder cannot be written.
+    """
+    entries = _entries(study, root=root)
+    undecided = list(study.arms)
+    _decide(study, undecided, entries)
+    where = places([entry.recipe for entry in entries.values() if entry.is_open], jobs=jobs)
+    side_by_side = sum(place.capacity for place in where)
+    log = studies.folder(study, root=root) / "workers.log"
+
+    def show() -> None:
+        tell(Board(rows=tuple(entry.row for entry in entries.values()), side_by_side=side_by_side))
+
+    with listen() as stop, Local(where, log=log) as workers:
+        while any(entry.is_open for entry in entries.values()):
+            if stop:
+                _log.warning("Stopping %s: runs at work save their state.", study.name)
+                hint = "Its runs are saved; the same command goes on with them."
+                raise Interrupted(stop.signal_number, where=f"study {study.name}", hint=hint)
+            _fill(workers, entries, plugin=plugin)
+            show()
+            for event in workers.wait(PULSE_S):
+                entry = entries[event.job.recipe.digest]
+                entry.end(event) if isinstance(event, Ended) else entry.tell(event)
+            _decide(study, undecided, entries)
+    show()
+    ends = (
+        End(recipe=e.recipe, folder=e.folder, arms=e.arms, state=e.row.state, error=e.error) for e in entries.values()
+    )
+    return Outcome(runs=tuple(ends))
+
+
+def _entries(study: Study, *, root: Path) -> dict[str, Entry]:
+    """Return every run by the digest of its recipe, seeds in turn, as its folder says that it stands."""
+    names: dict[str, list[tuple[str, str]]] = {}
+    for arm in study.arms:
+        for trial, _, recipe in study.runs(arm):
+            names.setdefault(recipe.digest, []).append((arm.name, trial.name))
+    entries = {}
+    for digest, recipe in study.recipes().items():
+        title = " = ".join(f"{arm}, {trial}" if trial else arm for arm, trial in names[digest])
+        entries[digest] = Entry(
+            recipe=recipe,
+            folder=store.folder_of(recipe, root=root),
+            arms=tuple(arm for arm, _ in names[digest]),
+            row=Row(name=title, seed=recipe.seed, epochs=recipe.epochs, work=work(recipe)),
+        )
+        entries[digest].look()
+    return entries
+
+
+def _fill(workers: Local, entries: Mapping[str, Entry], *, plugin: str | None) -> None:
+    """Hand what waits to free workers. Each is looked at again first: another driver may have been there."""
+    for entry in entries.values():
+        if not workers.free:
+            return
+        if entry.row.state in ("waiting", "busy"):
+            entry.look()
+        if entry.row.state == "waiting":
+            command = (Path(sys.argv[0]).name, *sys.argv[1:])
+            job = Job(recipe=entry.recipe, folder=entry.folder, test=entry.test, command=command, plugin=plugin)
+            workers.start(job)
+            entry.start()
+
+
+def _decide(study: Study, undecided: list[Arm], entries: Mapping[str, Entry]) -> None:
+    """Ask for test where it is known which trial is an arm's: where there is one, or all have ended."""
+    for arm in list(undecided):
+        own = {digest: entry for digest, entry in entries.items() if arm.name in entry.arms}
+        if len(arm.trials) > 1 and any(entry.is_open for entry in own.values()):
+            continue
+        undecided.remove(arm)
+        found = {digest: entry.record for digest, entry in own.items() if entry.record is not None}
+        if is_decided(study, arm, found):  # not where a run has failed
+            chosen = arm.trials[choose(study, arm, found)]
+            for trial, _, recipe in study.runs(arm):
+                if trial is chosen:
+                    own[recipe.digest].ask_for_test()

@@ -1,0 +1,139 @@
+"""The report as one file that opens offline: the answer, the pictures that show it, the tables that prove it.
+
+What it may do is written at its top as a Content-Security-Policy: run the scripts whose SHA-256 stands there, load
+nothing. Two allowances are plotly.js's. It adds one empty `<style>` and fills it by rules, so the hash of nothing is
+listed. It sets `style` attributes on parts of its drawings, so these are allowed; sheets of style are not.
+"""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from bakeoff.reports import answer, canvas, formats, glossary, interactive, sheets, sheets_provenance
+from bakeoff.reports.words import Words
+from bakeoff.results.comparison import Comparison
+
+TEMPLATES = Path(__file__).parent / "templates"
+HEIGHT_PX = 420  # of a picture that does not say its own
+
+# plotly.js adds the style sheet of its maps when it is loaded, unless an element of this id is there. It would be
+# refused, aloud, so the page has the element: no picture here is a map.
+_ADDS_STYLE = re.compile(r'document\.getElementById\("([0-9a-f]{64})"\)')
+
+
+def html(comparison: Comparison, *, words: Words) -> str:
+    """Return the report of a study as one self-contained HTML file, to be written into the study's folder.
+
+    The same comparison gives the same text.
+    """
+    environment = _environment()
+    pictures = [_drawn(picture) for picture in interactive.figures(comparison, words=words)]
+    plotly = _inside_script(interactive.script()) if pictures else ""
+    style = environment.get_template("page.css").render(colours=canvas)
+    script = environment.get_template("page.js").render()
+    text = environment.get_template("page.html").render(
+        words=words,
+        study=comparison.study,
+        scaled=", ".join(_scaled(comparison)),
+        answer=answer.sentence(comparison, words=words),
+        extent=list(_extent(comparison, words)),
+        warnings=comparison.warnings,
+        pictures=pictures,
+        sheets=list(_sheets(comparison, words)),
+        provenance=list(_provenance(comparison, words)),
+        base=comparison.study.control.trials[0].recipe.to_yaml(),
+        glossary=list(glossary.terms(comparison, words=words)),
+        style=style,
+        script=script,
+        plotly=plotly,
+        present=_ADDS_STYLE.findall(plotly),
+        policy=_policy(scripts=[script, *([plotly] if plotly else [])], styles=[style, ""]),
+        zip=zip,
+    )
+    return text.encode(errors="replace").decode()  # half a character, of a file's name, has no place in UTF-8
+
+
+def _environment() -> Environment:
+    """Return the templates; every value is escaped, and one that is missing is an error."""
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    environment.trim_blocks = environment.lstrip_blocks = True
+    return environment
+
+
+def _policy(*, scripts: list[str], styles: list[str]) -> str:
+    """Return what the page may do: these scripts, these styles, pictures that it holds itself, and nothing else."""
+    allowed = {
+        "default-src": "'none'",
+        "script-src": " ".join(map(_hash, scripts)),
+        "style-src": " ".join(map(_hash, styles)),
+        "style-src-attr": "'unsafe-inline'",
+        "img-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    return "; ".join(f"{kind} {sources}" for kind, sources in allowed.items())
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _inside_script(source: str) -> str:
+    """Return a script in which nothing ends its element; in strings and patterns the two spellings mean the same."""
+    plain = source.replace("\r\n", "\n").replace("\r", "\n")  # as a browser reads it, before it hashes it
+    return re.sub(r"<(?=/script|script|!--)", r"\\x3C", plain, flags=re.IGNORECASE)
+
+
+def _drawn(picture: interactive.Picture) -> dict[str, Any]:
+    """Return what the template shows of a picture; its JSON has no `<`, so that no name in it ends its element."""
+    content = json.dumps(picture.figure, allow_nan=False, separators=(",", ":"))
+    height = picture.figure.get("layout", {}).get("height") or HEIGHT_PX
+    return {
+        **{key: getattr(picture, key) for key in ("id", "title", "alt", "note")},
+        "height": round(height),
+        "json": content.replace("<", "\\u003c"),
+    }
+
+
+def _scaled(comparison: Comparison) -> Iterator[str]:
+    """Yield what was typed over the study's file."""
+    for key, (before, now) in comparison.study.scaled.items():
+        yield f"{key} {sheets.setting(before)} → {sheets.setting(now)}"
+
+
+def _extent(comparison: Comparison, words: Words) -> Iterator[str]:
+    """Yield what the study covers: how much, of what."""
+    study = comparison.study
+    recipes = [trial.recipe for arm in study.arms for trial in arm.trials]
+    yield words("num_runs", n=formats.count(comparison.num_runs))
+    yield words("num_arms", n=formats.count(len(comparison.arms)))
+    yield words("seeds", seeds=", ".join(map(str, study.seeds)))
+    yield ", ".join(sorted({recipe.data.name for recipe in recipes}))
+    yield words("split_test" if comparison.split == "test" else "split_val")
+    yield words("protocol", name=", ".join(sorted({recipe.protocol for recipe in recipes})))
+
+
+def _sheets(comparison: Comparison, words: Words) -> Iterator[sheets.Sheet]:
+    """Yield the tables that have a row."""
+    made = (
+        sheets.leaderboard,
+        sheets.differences,
+        sheets.trials,
+        sheets.per_class,
+        sheets.confusions,
+        sheets.references,
+    )
+    yield from (sheet for sheet in (make(comparison, words=words) for make in made) if sheet.rows)
+
+
+def _provenance(comparison: Comparison, words: Words) -> Iterator[sheets.Sheet]:
+    """Yield the tables of provenance; one without rows and without a word on why is left out."""
+    origins = (sheets_provenance.environments, sheets_provenance.every_run, sheets_provenance.test_reads)
+    made = (sheets_provenance.arms, *origins)
+    yield from (sheet for sheet in (make(comparison, words=words) for make in made) if sheet.rows or sheet.note)

@@ -1,0 +1,149 @@
+"""The layers of a study, and the recipes they make: base, then an arm's, then what it tries, then what was typed."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bakeoff import recipe as recipes
+from bakeoff.errors import RecipeError
+from bakeoff.recipe import Recipe
+from bakeoff.study.plan import Trial
+from bakeoff.study.schema import CARD, RESERVED, TRY, Layer, StudyFile
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Point:
+    """An arm before it has recipes.
+
+    Args:
+        name: of the arm.
+        layer: over the base, as written.
+        at: setting -> value, where the arm is a point on axes.
+    """
+
+    name: str
+    layer: Layer = field(default_factory=dict)
+    at: Mapping[str, object] = field(default_factory=dict)
+
+
+def points(file: StudyFile) -> Iterator[Point]:
+    """Yield every arm but the control, in the order of the file."""
+    for name, layer in file.arms.items():
+        yield Point(name=name, layer=layer)
+    for chosen in _product(file.axes) if file.axes else ():
+        at = {key: value for key, _, value in chosen}
+        yield Point(name=_name(chosen), layer=dict(at), at=at)
+
+
+def count(file: StudyFile, *, where: str) -> int:
+    """Count the recipes of one seed without making any of them, the control's among them."""
+    arms = sum(_size(tried(file, layer, where=f"{where}: {name}")) for name, layer in file.arms.items())
+    of_base = _size(tried(file, {}, where=f"{where}: base"))
+    return of_base + arms + (_size(file.axes) * of_base if file.axes else 0)
+
+
+def tried(file: StudyFile, layer: Layer, *, where: str) -> dict[str, list[Any]]:
+    """Return the settings of which validation chooses, each with its values: the arm's own, else the base's.
+
+    Raises:
+        RecipeError: what is to be tried is not lists of different values.
+    """
+    content = layer.get(TRY, file.base.get(TRY, {}))
+    if isinstance(content, dict) and all(map(_is_choice, content.values())):
+        return {str(key): values for key, values in content.items()}
+    expected = "settings, each with a list of different values"
+    raise RecipeError(f"{where}: {TRY}", found=f"{content!r}"[:200], expected=expected, hint="Such as lr: [0.01, 0.1].")
+
+
+def trials(
+    file: StudyFile, layer: Layer, typed: Layer, *, seed: int, resolve: Callable[..., Recipe], where: str
+) -> tuple[Trial, ...]:
+    """Return the recipes of one arm.
+
+    Args:
+        file: with the base.
+        layer: over the base.
+        typed: dotted settings over everything.
+        seed: of the recipes.
+        resolve: `recipe.resolve`, or one that remembers.
+        where: for messages.
+    """
+    start = _start(file, layer, resolve=resolve, where=where)
+    made = []
+    for chosen in _product(tried(file, layer, where=where)):
+        settings = recipes.nest({key: value for key, _, value in chosen})
+        complete = recipes.overlay(start, settings, where=where)
+        complete = recipes.overlay(complete, recipes.nest(typed), where="command line")
+        recipe = recipes.settled(complete).model_copy(update={"seed": seed})
+        made.append(Trial(name=_name(chosen), recipe=recipe))
+    return tuple(made)
+
+
+def settings(layer: Layer) -> dict[str, Any]:
+    """Return the settings of a layer, nested; neither what it tries nor its card."""
+    return recipes.nest({key: value for key, value in layer.items() if key not in RESERVED})
+
+
+def leaves(layer: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    """Yield the settings of a nested layer, dotted; a section given by its name alone is `section.name`."""
+    for key, value in layer.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{before}{key}.")
+        elif not before and key in Recipe.NAMED and isinstance(value, str):
+            yield f"{key}.name"
+        else:
+            yield f"{before}{key}"
+
+
+def _start(file: StudyFile, layer: Layer, *, resolve: Callable[..., Recipe], where: str) -> Recipe:
+    """Return the base with an arm's layer over it; from the arm's own cards where the study says so."""
+    base, own = settings(file.base), settings(layer)
+    model = _model_of(own) if file.own_cards else None
+    if model is not None:
+        base.pop("model")
+    card = layer.get(CARD, file.base.get(CARD))
+    recipe = resolve(model or _model_of(base), recipe=None if card is None else str(card))
+    for part in (base, own):
+        recipe = recipes.overlay(recipe, part, where=where)
+    # One thread a run, unless the study says otherwise: they go side by side, and threads are part of the result.
+    return recipes.overlay(recipe, {"threads": 1}, where=where) if recipe.threads == "auto" else recipe
+
+
+def _model_of(layer: Mapping[str, Any]) -> str | None:
+    """Return the name of the model that a layer names; None where it names none."""
+    model = layer.get("model")
+    name = model.get("name") if isinstance(model, Mapping) else model
+    return None if name is None else str(name)
+
+
+def _is_choice(values: object) -> bool:
+    return isinstance(values, list) and bool(values) and len(set(map(repr, values))) == len(values)
+
+
+def _size(axes: Mapping[str, Sequence[Any] | Mapping[str, Any]]) -> int:
+    return math.prod(len(values) for values in axes.values())
+
+
+def _product(axes: Mapping[str, list[Any] | dict[str, Any]]) -> Iterator[tuple[tuple[str, str, Any], ...]]:
+    """Yield every choice of one value an axis: (setting, name of the value, value) for each axis."""
+    return itertools.product(*([(key, *named) for named in _values(key, values)] for key, values in axes.items()))
+
+
+def _values(key: str, values: list[Any] | dict[str, Any]) -> list[tuple[str, Any]]:
+    """Return the values of one axis, each with its name."""
+    if isinstance(values, dict):
+        return list(values.items())
+    leaf = key.rpartition(".")[2]
+    return [(f"{leaf}={_short(value)}", value) for value in values]
+
+
+def _short(value: object) -> str:
+    """Return a value as text, a number as short as it can be without becoming another."""
+    short = f"{value:g}" if isinstance(value, float) else f"{value}"
+    return short if not isinstance(value, float) or float(short) == value else repr(value)
+
+
+def _name(chosen: Sequence[tuple[str, str, Any]]) -> str:
+    return ", ".join(name for _, name, _ in chosen)
