@@ -197,3 +197,16 @@ def test_json_comes_back_and_a_missing_one_is_empty(tmp_path: Path) -> None:
 def test_reading_runs_needs_no_torch() -> None:
     code = "import sys; from bakeoff.results import store; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "summary", [{"test": {"accuracy": 0.6}}, {"val": {"top1": None}}, {"test": [0.6]}, {"test_reads": 1}], ids=str
+)
+def test_a_summary_of_another_version_is_named_and_the_others_are_read(summary: object, tmp_path: Path) -> None:
+    good, odd = (Recipe(seed=seed) for seed in (0, 1))
+    for recipe in (good, odd):
+        store.create(recipe, store.folder_of(recipe, root=tmp_path))
+    Run(store.folder_of(odd, root=tmp_path)).summary_path.write_text(json.dumps(summary))
+    found, unreadable = store.records_of([good, odd], root=tmp_path)
+    assert list(found) == [good.digest]
+    assert ["evaluation_summary.json" in str(error) for error in unreadable] == [True]

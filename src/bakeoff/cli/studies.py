@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bakeoff.cli import screen, words
-from bakeoff.cli.options import LOGS, OPEN, Json, Root
+from bakeoff.cli import options, screen, words
+from bakeoff.cli.options import LOGS, OPEN, Json, Root, Track
 from bakeoff.errors import BakeoffError, DataError, RecipeError
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def run(
     root: Root = LOGS,
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs side by side: on the CPU, or on each GPU.")] = None,
     lang: Lang = "en",
+    track: Track = None,
     as_json: Json = False,
 ) -> None:
     """Run what a study still lacks, then write its report. Run it again to go on.
@@ -54,6 +55,7 @@ def run(
 
     study = _load(arguments)
     language(lang)
+    options.track(track)
     found = check.check(study, root=root, jobs=jobs)
     studies.keep(study, root=root)
     if not as_json:

@@ -15,8 +15,8 @@ import typer
 
 import bakeoff
 from bakeoff import catalogue, library
-from bakeoff.cli import screen, studies, words
-from bakeoff.cli.options import LOGS, OPEN, Json, Root
+from bakeoff.cli import options, screen, studies, words
+from bakeoff.cli.options import LOGS, OPEN, Json, Root, Track
 from bakeoff.errors import RecipeError, nearest
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def train(
     root: Root = LOGS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="One batch of train, validation and save.")] = False,
     test: Annotated[bool, typer.Option(help="Read the test split once at the end.")] = True,
+    track: Track = None,
     as_json: Json = False,
 ) -> None:
     """Train one recipe: one run, its folder, its curves, its accuracy.
@@ -72,6 +73,7 @@ def train(
     from bakeoff.recipe import resolve
     from bakeoff.results import store
 
+    options.track(track)
     names, settings = words.split(arguments)
     model = words.one(names, "model", "bakeoff train resnet_20 epochs=15")
     resolved = resolve(model, overrides=settings, recipe=recipe, plugins=True)

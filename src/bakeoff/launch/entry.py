@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from signal import SIGKILL, Signals
 
-from bakeoff.errors import BakeoffError, Diverged, RecipeError, RunLocked
+from bakeoff.errors import BakeoffError, Diverged, RunLocked
 from bakeoff.launch.board import OPEN, Row, State
 from bakeoff.launch.jobs import Ended, Told, claim
 from bakeoff.recipe import Recipe
 from bakeoff.record import Record
 from bakeoff.results import lock
-from bakeoff.results.store import Run
+from bakeoff.results.store import Run, record_of
 
 TRIES = 5  # of a run whose worker dies again and again without getting any further
 SIGNALLED = 128  # exit codes from here on are of runs that a signal asked to stop
@@ -67,14 +67,7 @@ class Entry:
             self._fail(error)
 
     def _judge(self, run: Run) -> None:
-        self.record = record = run.record()
-        if record.recipe.digest != self.recipe.digest:
-            raise RecipeError(
-                str(self.folder),
-                found="a run of another recipe",
-                expected=f"the study's, {self.recipe.digest[:12]}",
-                hint="It was changed or extended since. Move it to another name.",
-            )
+        self.record = record = record_of(self.recipe, run)
         if record.status == "finished":
             self._judge_finished(record)
         elif record.status == "diverged":

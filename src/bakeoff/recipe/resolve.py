@@ -246,7 +246,7 @@ def _explain(error: ValidationError, *, where: str) -> RecipeError:
     if first["type"] == "extra_forbidden":
         known = _keys_near(first["loc"])
         found, expected = f"an unknown key '{at[-1]}'", f"one of {', '.join(known)}"
-        hint = nearest(at[-1], [*known, *SHORT])
+        hint = nearest(at[-1], [*known, *(SHORT if len(at) == 1 else ())])
     elif first["type"] in ("literal_error", "union_tag_invalid"):
         context: Mapping[str, Any] = first.get("ctx", {})
         listed = str(context.get("expected_tags") or context["expected"]).replace(" or ", ", ")

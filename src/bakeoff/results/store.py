@@ -104,22 +104,44 @@ class Run:
 
     def status(self) -> Status:
         """Derive the status: a summary for the recipe's epochs means finished, a held lock running."""
+        return self._status(self.recipe(), self.read_json(self.summary_path))
+
+    def _status(self, recipe: Recipe, summary: Mapping[str, Any]) -> Status:
         if lock.is_held(self.lock_path):
             return "running"
-        if self.read_json(self.summary_path).get("epochs") == self.recipe().epochs:
+        if summary.get("epochs") == recipe.epochs:
             return "finished"
         return "diverged" if self.divergence_path.exists() else "interrupted"
 
     def record(self) -> Record:
-        """Read the whole run."""
+        """Read the whole run.
+
+        Raises:
+            RecipeError, StorageError: a file that is damaged, or that another version wrote otherwise.
+        """
+        recipe, summary = self.recipe(), self._summary()
         return Record(
             folder=self.folder,
-            recipe=self.recipe(),
-            status=self.status(),
+            recipe=recipe,
+            status=self._status(recipe, summary),
             rows=tuple(self.metrics.rows()),
-            summary=self.read_json(self.summary_path),
+            summary=summary,
             environment=self.read_json(self.environment_path),
         )
+
+    def _summary(self) -> dict[str, Any]:
+        """Read the summary, whose numbers tables rely on."""
+        summary = self.read_json(self.summary_path)
+        for part in ("val", "test"):
+            scores = summary.get(part, {"top1": 0.0})
+            if not isinstance(scores, dict) or not isinstance(scores.get("top1"), int | float):
+                expected = "a section with top1, as this version writes it"
+                raise StorageError(f"{self.summary_path}: {part}", found=f"{scores!r}"[:100], expected=expected)
+        looks = summary.get("test_reads", [])
+        if not isinstance(looks, list):
+            expected = "a list of looks at test"
+            raise StorageError(f"{self.summary_path}: test_reads", found=f"{looks!r}"[:100], expected=expected)
+        return summary
 
 
 def new_folder(recipe: Recipe, *, root: Path, name: str | None = None) -> Path:
@@ -164,10 +186,27 @@ def records_of(wanted: Iterable[Recipe], *, root: Path) -> tuple[dict[str, Recor
         run = Run(folder_of(recipe, root=root))
         try:
             if run.recipe_path.is_file():
-                read[recipe.digest] = run.record()
+                read[recipe.digest] = record_of(recipe, run)
         except BakeoffError as error:
             unreadable.append(error)
     return read, unreadable
+
+
+def record_of(recipe: Recipe, run: Run) -> Record:
+    """Read a run that a study made of this recipe.
+
+    Raises:
+        BakeoffError: a damaged file; a run that was extended since, which is one of another recipe.
+    """
+    record = run.record()
+    if record.recipe.digest != recipe.digest:
+        raise RecipeError(
+            str(run.folder),
+            found="a run of another recipe",
+            expected=f"the study's, {recipe.digest[:12]}",
+            hint="It was changed or extended since. Move it to another name.",
+        )
+    return record
 
 
 def create(recipe: Recipe, folder: Path) -> Run:
