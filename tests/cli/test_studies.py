@@ -31,7 +31,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 1, done.stderr  # an arm diverged
     assert "wild" in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
-    assert "Scaled down: seeds 2 -> 1" in done.stdout
+    assert "Scaled down: seeds 2 → 1" in done.stdout
     assert "report.html" in done.stdout
     return folder
 

@@ -52,6 +52,7 @@ def run(
     from bakeoff.cli import board
     from bakeoff.launch import check, grid
     from bakeoff.results import studies
+    from bakeoff.training.provenance import command_line
 
     study = _load(arguments)
     language(lang)
@@ -61,7 +62,7 @@ def run(
     if not as_json:
         _announce(study, found)
     with board.show(study.name) as tell:
-        outcome = grid.run(study, root=root, jobs=jobs, tell=tell)
+        outcome = grid.run(study, root=root, jobs=jobs, tell=tell, command=command_line())
     comparison, unreadable = _compare(study, root=root)
     _conclude(comparison, unreadable, studies.folder(study, root=root), lang=lang, as_json=as_json)
     unwell = [*outcome.failed, *outcome.diverged]
@@ -266,8 +267,7 @@ def _print_comparison(comparison: "Comparison") -> None:
 
     out, study = screen.console(), comparison.study
     if study.scaled:
-        listed = ", ".join(f"{key} {before} -> {now}" for key, (before, now) in study.scaled.items())
-        out.print(f"Scaled down: {listed}", markup=False)
+        out.print(f"Scaled down: {formats.changes(study.scaled)}", markup=False)
     out.print(answer.sentence(comparison, words=in_language("en")), style="bold", markup=False)
     for warning in comparison.warnings:
         out.print(f"  note     {warning}", markup=False)

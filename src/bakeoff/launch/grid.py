@@ -5,8 +5,7 @@ next one goes on. What another process is at work on is waited for.
 """
 
 import logging
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +66,13 @@ class Outcome:
 
 
 def run(
-    study: Study, *, root: Path, jobs: int | None = None, tell: Tell = lambda _: None, plugin: str | None = None
+    study: Study,
+    *,
+    root: Path,
+    jobs: int | None = None,
+    tell: Tell = lambda _: None,
+    command: Sequence[str] = (),
+    plugin: str | None = None,
 ) -> Outcome:
     """Take every run of a study to its end, several side by side. Errors of single runs are in the outcome.
 
@@ -76,6 +81,7 @@ def run(
         root: the folder of all runs.
         jobs: how many at once, on each GPU where there are some; default: as many as fill the cores, or one a GPU.
         tell: receives how far all is, a few times a second.
+        command: as typed, for the runs' records.
         plugin: the `package.module:function` that may be imported as a run's model.
 
     Raises:
@@ -98,7 +104,7 @@ def run(
                 _log.warning("Stopping %s: runs at work save their state.", study.name)
                 hint = "Its runs are saved; the same command goes on with them."
                 raise Interrupted(stop.signal_number, where=f"study {study.name}", hint=hint)
-            _fill(workers, entries, plugin=plugin)
+            _fill(workers, entries, command=tuple(command), plugin=plugin)
             show()
             for event in workers.wait(PULSE_S):
                 entry = entries[event.job.recipe.digest]
@@ -130,7 +136,7 @@ def _entries(study: Study, *, root: Path) -> dict[str, Entry]:
     return entries
 
 
-def _fill(workers: Local, entries: Mapping[str, Entry], *, plugin: str | None) -> None:
+def _fill(workers: Local, entries: Mapping[str, Entry], *, command: tuple[str, ...], plugin: str | None) -> None:
     """Hand what waits to free workers. Each is looked at again first: another driver may have been there."""
     for entry in entries.values():
         if not workers.free:
@@ -138,7 +144,6 @@ def _fill(workers: Local, entries: Mapping[str, Entry], *, plugin: str | None) -
         if entry.row.state in ("waiting", "busy"):
             entry.look()
         if entry.row.state == "waiting":
-            command = (Path(sys.argv[0]).name, *sys.argv[1:])
             job = Job(recipe=entry.recipe, folder=entry.folder, test=entry.test, command=command, plugin=plugin)
             workers.start(job)
             entry.start()

@@ -4,6 +4,9 @@ Everything here takes the raw value of a table (a fraction, a number of seconds)
 "nothing to say", which is a dash.
 """
 
+import json
+from collections.abc import Mapping
+
 import pandas as pd
 
 MINUS = "\N{MINUS SIGN}"
@@ -83,6 +86,16 @@ def duration(seconds: Number) -> str:
         return f"{whole // 60} min {whole % 60:02d} s"
     minutes = round(seconds / 60)
     return f"{minutes // 60:,} h {minutes % 60:02d} min"
+
+
+def setting(value: object) -> str:
+    """Return a setting as a recipe spells it: null, true, 0.1, a word."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def changes(settings: Mapping[str, tuple[object, object]]) -> str:
+    """Return what was changed, such as "epochs 200 → 8, seeds 5 → 3"."""
+    return ", ".join(f"{key} {setting(before)} → {setting(now)}" for key, (before, now) in settings.items())
 
 
 def _signless_zero(value: float, digits: int) -> str:

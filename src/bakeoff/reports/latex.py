@@ -69,7 +69,7 @@ def _caption(comparison: Comparison, rows: Sequence[Mapping[Any, Any]]) -> str:
     split = "test" if comparison.split == "test" else "validation"
     left = f" Provisional: {comparison.unfinished} of {comparison.num_runs} runs are not finished."
     scaled = comparison.study.scaled
-    changes = ", ".join(f"{key} {before} → {now}" for key, (before, now) in scaled.items())
+    changes = formats.changes(scaled)
     return (
         f"{escape(comparison.study.question)} Top-1 accuracy on {split} in \\%, mean $\\pm$ half the 95\\,\\% interval "
         f"(Student's $t$) over seeds, {n}. Differences to the control, {escape(comparison.control.name)}, are in "

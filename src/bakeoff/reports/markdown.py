@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Mapping
 
-from bakeoff.reports import answer, glossary, sheets, sheets_provenance
+from bakeoff.reports import answer, formats, glossary, sheets, sheets_provenance
 from bakeoff.reports.sheets import Cell, Column, Sheet
 from bakeoff.reports.words import Words
 from bakeoff.results.comparison import Comparison
@@ -42,8 +42,7 @@ def _blocks(comparison: Comparison, words: Words, pictures: Mapping[str, str]) -
     study = comparison.study
     yield f"# {escape(study.question)}"
     if study.scaled:
-        changes = ", ".join(f"{key} {before} → {now}" for key, (before, now) in study.scaled.items())
-        yield f"**{escape(words('scaled', changes=changes))}**"
+        yield f"**{escape(words('scaled', changes=formats.changes(study.scaled)))}**"
     yield f"**{escape(answer.sentence(comparison, words=words))}**"
     if comparison.warnings:
         yield f"## {words('caveats')}"

@@ -40,7 +40,7 @@ def html(comparison: Comparison, *, words: Words) -> str:
     text = environment.get_template("page.html").render(
         words=words,
         study=comparison.study,
-        scaled=", ".join(_scaled(comparison)),
+        scaled=formats.changes(comparison.study.scaled),
         answer=answer.sentence(comparison, words=words),
         extent=list(_extent(comparison, words)),
         warnings=comparison.warnings,
@@ -99,12 +99,6 @@ def _drawn(picture: interactive.Picture) -> dict[str, Any]:
         "height": round(height),
         "json": content.replace("<", "\\u003c"),
     }
-
-
-def _scaled(comparison: Comparison) -> Iterator[str]:
-    """Yield what was typed over the study's file."""
-    for key, (before, now) in comparison.study.scaled.items():
-        yield f"{key} {sheets.setting(before)} → {sheets.setting(now)}"
 
 
 def _extent(comparison: Comparison, words: Words) -> Iterator[str]:

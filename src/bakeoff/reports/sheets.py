@@ -1,6 +1,5 @@
 """The tables of the page: what stands in each cell, and by what it is sorted. The raw values come from `tables`."""
 
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -236,11 +235,6 @@ def address(folder: Path) -> str:
 def isolated(name: str) -> str:
     """Return a name that keeps its place in a line, whichever way its script runs."""
     return f"\N{FIRST STRONG ISOLATE}{name}\N{POP DIRECTIONAL ISOLATE}"
-
-
-def setting(value: object) -> str:
-    """Return a setting as a recipe spells it: null, true, 0.1, a word."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def rows_of(frame: pd.DataFrame) -> Iterable[Mapping[str, Any]]:

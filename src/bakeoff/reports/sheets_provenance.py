@@ -6,7 +6,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from bakeoff.reports import formats, tables
-from bakeoff.reports.sheets import Cell, Column, Row, Sheet, address, number, numeric, rows_of, setting, text
+from bakeoff.reports.sheets import Cell, Column, Row, Sheet, address, number, numeric, rows_of, text
 from bakeoff.reports.words import Words
 from bakeoff.results.comparison import Comparison
 
@@ -18,7 +18,7 @@ def arms(comparison: Comparison, *, words: Words) -> Sheet:
         *(Column(title=words("in_control")), Column(title=words("here"))),
     )
     rows = tuple(
-        Row(cells=(text(score.name), text(key), text(setting(before)), text(setting(now))))
+        Row(cells=(text(score.name), text(key), text(formats.setting(before)), text(formats.setting(now))))
         for score in comparison.arms
         for key, (before, now) in score.arm.changed.items()
     )
@@ -91,7 +91,7 @@ def _link(folder: Path) -> Cell:
 def _environment(run: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what a run was made on: hardware, device, numbers, threads, compiled, versions, commit."""
     machine = ("hardware", "device", "precision", "threads", "compiled")
-    about = [setting(run[key]) if _known(run[key]) else "" for key in machine]
+    about = [formats.setting(run[key]) if _known(run[key]) else "" for key in machine]
     versions = ", ".join(f"{name} {run[name]}" for name in ("bakeoff", "torch", "python") if _known(run[name]))
     return (*about, versions, str(run["commit"]) if _known(run["commit"]) else "")
 

@@ -89,4 +89,5 @@ def _commit() -> str:
 
 def command_line() -> list[str]:
     """Return the command as a person would type it again."""
-    return [Path(sys.argv[0]).name, *sys.argv[1:]]
+    program = Path(sys.argv[0]).name
+    return ["bakeoff" if program == "__main__.py" else program, *sys.argv[1:]]
