@@ -57,6 +57,8 @@ def test_a_second_run_has_nothing_to_do_and_a_report_can_be_made_again(ran: Path
     assert again.returncode == 1
     content = json.loads(again.stdout)
     assert content["study"] == "q"
+    assert [end["state"] for end in content["unwell"]] == ["diverged"]
+    assert set(content["arms"]) == {"usual", "low", "wild"}
     assert before == {path: path.stat().st_mtime_ns for path in before}
     (folder,) = (ran / "logs" / "studies").iterdir()
     (folder / "report.md").unlink()
@@ -70,7 +72,7 @@ def test_check_and_show_run_nothing(ran: Path, tmp_path: Path) -> None:
     (tmp_path / "q.yaml").write_text(QUESTION, encoding="utf-8")
     shown = bakeoff("study", "show", "q.yaml", cwd=tmp_path)
     assert shown.returncode == 0
-    assert "optimizer.lr 0.2 -> 0.001" in shown.stdout
+    assert "optimizer.lr 0.2 → 0.001" in shown.stdout
     checked = bakeoff("study", "check", "q.yaml", "--json", cwd=tmp_path)
     content = json.loads(checked.stdout)
     assert (content["to_do"], content["distinct"]) == (6, 6)
@@ -89,7 +91,7 @@ def test_check_and_show_run_nothing(ran: Path, tmp_path: Path) -> None:
         (["check", "eca-kernel", "epochs=0"], 2, "epochs"),
         (["check", "bad.yaml"], 2, "Did you mean 'arms'?"),
         (["check", "typo.yaml"], 2, "low"),
-        (["show"], 2, "one study"),
+        (["show"], 2, "Missing argument"),
         (["wat"], 2, "wat"),
     ],
 )
@@ -111,12 +113,20 @@ def test_any_runs_can_be_compared_and_reported(tmp_path: Path) -> None:
     assert compared.returncode == 0, compared.stderr
     content = json.loads(compared.stdout)
     assert len(content["same_images"]) == 6
-    assert all(0 <= pair["p"] <= 1 for pair in content["same_images"])
+    first = content["same_images"][0]
+    assert (first["split"], first["images"]) == ("test", 200)
+    assert first["p"] <= first["p_holm"] <= min(1, 6 * first["p"])
     damaged = Run(Path(folders[0]))
     damaged.summary_path.write_text("{", encoding="utf-8")
     reported = bakeoff("report", cwd=tmp_path)
     assert reported.returncode == 0, reported.stderr
-    assert "evaluation_summary.json" in reported.stderr  # what could not be read is named
+    assert "Left out" in reported.stdout  # what could not be read is named
+    assert "evaluation_summary.json" in reported.stdout
     assert (tmp_path / "logs" / "studies" / "runs" / "report.html").is_file()
+    assert "Left out" in (tmp_path / "logs" / "studies" / "runs" / "report.md").read_text(encoding="utf-8")
+    studies.keep(study, root=tmp_path / "logs")
+    refused = bakeoff("report", *folders[1:3], "--name", "made", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "which is a study" in refused.stderr
     assert bakeoff("compare", folders[1], cwd=tmp_path).returncode == 2
     assert bakeoff("report", "nothing", cwd=tmp_path).returncode == 2

@@ -1,5 +1,6 @@
 """The check: mistakes are found in whichever arm, equal networks are named, runs, time and disk are counted."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,6 +100,11 @@ def test_equal_networks_that_train_otherwise_are_no_repeats(tmp_path: Path) -> N
         ({"model": "coatnet_cifar_opt"}, "8"),  # its least are 16 pixels
         ({"augment": {"crop_padding": 9}}, "crop_padding"),
         ({"batch_size": 1000}, r"batch_size: found 1000; expected 1 to 180"),
+        (
+            {"data.val_fraction": 0.001},
+            r"data\.val_fraction: found 0\.001, which leaves none of 200 images",
+        ),
+        ({"data.limit": 10, "batch_size": 4}, r"data\.val_fraction: found 0\.1, which leaves none of 10 images"),
         ({"data.limit": 5000}, r"data\.limit: found 5000; expected 1 to the 1438"),
     ],
 )
@@ -213,6 +219,16 @@ def test_a_finished_run_on_this_machine_tells_the_time(tmp_path: Path, monkeypat
     # So does a run of the same network that belongs to another study.
     other = check(study(arms={"slow": {"lr": 0.03}}, base={**DIGITS, "epochs": 7}), root=tmp_path)
     assert other.rows[0].basis == "finished run"
+
+
+def test_a_run_that_tells_no_speed_is_not_asked_for_it(tmp_path: Path) -> None:
+    planned = study(arms=RATE)
+    here = provenance.collect(assembly.place(planned.control.trials[0].recipe), command=())["hardware"]
+    made.runs(planned, tmp_path, missing=[("none", 1)], half=[("slow", 0)])
+    for run, speed in zip(store.list_runs(tmp_path), (None, 0.0, None), strict=True):
+        run.write_json(run.environment_path, made.ENVIRONMENT | {"hardware": here})
+        run.metrics.path.write_text(json.dumps({"step": 1, "images_per_s": speed}) + "\n")
+    assert timed(planned, tmp_path).rows[0].basis == "trial"
 
 
 def test_the_disk_that_is_estimated_is_about_what_a_run_takes(tmp_path: Path) -> None:

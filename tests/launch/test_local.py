@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bakeoff.launch import local
-from bakeoff.launch.local import cores, gpus, places
+from bakeoff.launch.jobs import Job
+from bakeoff.launch.local import Local, Place, cores, gpus, places
 from tests.launch import grids
 
 ON_CPU = grids.recipe("device=cpu")
@@ -58,6 +59,18 @@ def test_each_gpu_has_its_processes_in_turn(monkeypatch: pytest.MonkeyPatch) -> 
     side_by_side = places([ANYWHERE, ON_CPU], jobs=2)
     assert [place.environment["CUDA_VISIBLE_DEVICES"] for place in side_by_side] == ["3", "5", "3", "5"]
     assert not any(place.apart for place in side_by_side)
+
+
+def test_whoever_does_not_stop_is_killed_and_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "deaf"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.setattr(local, "GRACE_S", 0.1)
+    with Local([Place(environment={}, capacity=2, apart=True)], log=tmp_path / "log") as workers:
+        for name in ("a", "b"):
+            workers.start(Job(recipe=ON_CPU, folder=tmp_path / name, test=False))
+        assert (workers.stop(), workers.stop()) == (2, 0)
 
 
 def test_the_driver_loads_no_torch() -> None:

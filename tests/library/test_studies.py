@@ -98,6 +98,15 @@ def test_references_have_plausible_numbers_and_sources(name: str, loaded: dict[s
         assert reference.arm in [arm.name for arm in loaded[name].arms]
 
 
+def test_one_number_has_one_source_in_all_studies(loaded: dict[str, Study]) -> None:
+    """But for the network's name, where the number is of a twin of the arm's."""
+    said: dict[tuple[float, str], set[str]] = {}
+    for reference in (reference for made in loaded.values() for reference in made.references):
+        source = re.sub(r"'s log of \w+:", "'s log:", reference.source)
+        said.setdefault((reference.top1, re.split("[:']", source)[0]), set()).add(source)
+    assert {number: sources for number, sources in said.items() if len(sources) > 1} == {}
+
+
 @pytest.mark.parametrize("name", ONE_MODEL_AN_ARM)
 def test_the_arms_are_these_networks(name: str, loaded: dict[str, Study]) -> None:
     names = ONE_MODEL_AN_ARM[name].split()
@@ -135,6 +144,7 @@ def test_tuned_optimizers_search_alike(loaded: dict[str, Study]) -> None:
     assert [arm.trials[0].recipe.optimizer.name for arm in arms] == ["sgd", "adam", "adamw", "adagrad"]
     rates = [[trial.recipe.optimizer.lr for trial in arm.trials] for arm in arms]
     assert {len(set(tried)) for tried in rates} == {5}
+    assert all(trial.recipe.optimizer.decay_norms_and_biases for arm in arms for trial in arm.trials)
     assert 0.03 in rates[0]
     assert all(0.001 in tried for tried in rates[1:])
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bakeoff import catalogue, library, models
 from bakeoff.errors import BakeoffError, DataError, RecipeError
-from bakeoff.recipe import Recipe, load, overlay, resolve
+from bakeoff.recipe import Recipe, load, overlay, read_yaml, resolve
 from bakeoff.recipe.schema import SECTIONS
 
 
@@ -91,6 +91,25 @@ def test_another_optimizer_starts_from_its_own_defaults() -> None:
     assert resolve("resnet_20", overrides=["optimizer=sgd"]) == resolve("resnet_20")
 
 
+@pytest.mark.parametrize(
+    ("base", "layer", "attention"),
+    [
+        ("eca", {"kernel_size": 3}, {"name": "eca", "kernel_size": 3}),
+        ({"name": "eca", "kernel_size": 5}, {"kernel_size": 9}, {"name": "eca", "kernel_size": 9}),
+        ({"name": "eca", "kernel_size": 5}, {"name": "eca", "x": 1}, {"name": "eca", "kernel_size": 5, "x": 1}),
+        ({"name": "eca", "kernel_size": 5}, {"name": "se"}, {"name": "se"}),
+        ({"name": "eca", "kernel_size": 5}, "eca", "eca"),
+        ("eca", {"name": "se", "ratio": 4}, {"name": "se", "ratio": 4}),
+    ],
+)
+def test_options_of_a_model_s_options_are_laid_over_each_other(base: object, layer: object, attention: object) -> None:
+    below = overlay(Recipe(), {"model": {"attention": base, "width": 8}}, where="x")
+    assert overlay(below, {"model": {"attention": layer}}, where="x").model.options == {
+        "attention": attention,
+        "width": 8,
+    }
+
+
 def test_equal_recipes_have_equal_digests_however_they_are_said() -> None:
     said = [["lr=0.05"], ["optimizer.lr=5e-2"], ["optimizer.lr=0.7", "lr=0.05"], ["optimizer={lr: 0.05}"]]
     assert len({resolve(name, overrides=o).digest for o in said for name in ("resnet_20", "resnet20")}) == 1
@@ -159,6 +178,28 @@ def test_what_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
     file.write_text(text)
     with pytest.raises(RecipeError, match=r"mine\.yaml"):
         resolve("resnet_20", recipe=str(file))
+
+
+def test_an_empty_key_is_named_by_its_file_alone(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text('"": 3\n')
+    with pytest.raises(RecipeError) as caught:
+        resolve("resnet_20", recipe=str(file))
+    assert caught.value.where == str(file)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + ".yaml", "a\0b", "a\0b.yaml"])
+def test_names_that_no_file_can_have_are_refused(name: str) -> None:
+    with pytest.raises(RecipeError):
+        resolve("resnet_20", recipe=name)
+
+
+def test_a_file_is_called_what_it_should_be(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="expected a study in YAML"):
+        read_yaml(tmp_path / "none.yaml", what="study")
+    (tmp_path / "list.yaml").write_text("[1]")
+    with pytest.raises(RecipeError, match="expected a mapping of study keys"):
+        read_yaml(tmp_path / "list.yaml", what="study")
 
 
 def test_a_plugin_comes_only_from_the_command_line(tmp_path: Path) -> None:

@@ -28,6 +28,14 @@ def compared(root: Path, *, study: Mapping[str, Any] | None = None, **runs: Any)
     return compare(of, made.runs(of, root, **runs))
 
 
+def priced(comparison: Comparison) -> Comparison:
+    """Return the same arms at unlike costs: parameters and time differ, multiply-adds do not."""
+    costs = [{"params_m": 0.1 * 4**i, "training_s": 60.0 + 30 * i, "macs_g": 0.04} for i in range(len(comparison.arms))]
+    return replace(
+        comparison, arms=tuple(replace(score, **cost) for score, cost in zip(comparison.arms, costs, strict=True))
+    )
+
+
 def exactly(root: Path, top1: Mapping[str, Iterable[float]], **study: Any) -> Comparison:
     """Compare runs whose accuracy on test is given by arm and seed; the first arm is the control."""
     control, *others = top1

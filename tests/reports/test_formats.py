@@ -60,6 +60,13 @@ def test_significant_digits_of_the_usual() -> None:
     ]
 
 
+def test_settings_are_spelled_as_in_a_recipe() -> None:
+    values = (None, True, 0.1, 5.0, 1e9, 1e-5, 0.123456789, 3, "sgd", [1, 2])
+    assert [formats.setting(value) for value in values] == [
+        *("null", "true", "0.1", "5", "1e+09", "1e-05", "0.123456789", "3", "sgd", "[1, 2]")
+    ]
+
+
 def test_a_p_is_never_zero() -> None:
     assert [formats.p_value(p) for p in (0.0, 0.0009, 0.001, 0.0321, 1.0)] == [
         *("< 0.001", "< 0.001", "0.001", "0.032", "1.000")

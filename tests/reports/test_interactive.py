@@ -25,6 +25,7 @@ from bakeoff.results.comparison import Comparison, compare
 from bakeoff.results.store import Run
 from tests import made
 from tests.reports import browser
+from tests.reports.studies import exactly, priced
 
 WORDS = in_language("en")
 IMAGE = "<img src=x onerror=alert(1)>"
@@ -106,6 +107,17 @@ def test_accuracy_shows_every_mean_interval_and_seed(comparison: Comparison, pic
     assert ("starts at" in axis["title"]["text"]) == (axis["range"][0] > 0)
 
 
+def test_an_interval_of_accuracy_stays_between_nothing_and_all(tmp_path: Path) -> None:
+    comparison = exactly(tmp_path, {"none": [0.02, 0.01, 0.05], "a": [0.99, 0.97, 1.0]})
+    _, *marks = by_id(interactive.figures(comparison, words=WORDS))["accuracy"].figure["data"]
+    assert comparison.control.mean is not None
+    assert comparison.control.mean.low is not None
+    assert comparison.control.mean.low < 0, "Student's t leaves what can be"
+    for mark in marks:
+        (x,), error = mark["x"], mark["error_x"]
+        assert 0 <= x - error["arrayminus"][0] < x < x + error["array"][0] <= 100
+
+
 def test_numbers_of_others_on_test_do_not_stand_beside_validation(tmp_path: Path) -> None:
     study = made.study(references=[{"arm": "none", "top1": 0.62, "source": "others"}])
     seen = by_id(interactive.figures(compare(study, made.runs(study, tmp_path, test=False)), words=WORDS))
@@ -173,15 +185,13 @@ def test_the_front_is_what_no_other_beats(points: list[tuple[int, int]]) -> None
 
 
 def test_costs_are_offered_where_arms_differ_in_them(comparison: Comparison) -> None:
-    priced = [{"params_m": 0.1 * 4**i, "training_s": 60.0 + 30 * i} for i in range(len(comparison.arms))]
-    arms = tuple(dataclasses.replace(s, **cost) for s, cost in zip(comparison.arms, priced, strict=True))
-    picture = costs(dataclasses.replace(comparison, arms=arms), words=WORDS)
+    picture = costs(priced(comparison), words=WORDS)
     assert picture is not None
     layout = picture.figure["layout"]
     assert len(layout["updatemenus"][0]["buttons"]) == 2  # multiply-adds are the same
     assert layout["xaxis"]["type"] == "log"
     assert layout["updatemenus"][0]["buttons"][1]["args"][1]["xaxis"]["type"] == "linear"
-    assert picture.alt.endswith("none, fixed_k3, fixed_k5.")
+    assert picture.alt.endswith("none; fixed_k3; fixed_k5.")
     assert costs(comparison, words=WORDS) is None
 
 
@@ -191,6 +201,7 @@ def test_a_numeric_axis_is_drawn_in_its_order(tmp_path: Path, rates: list[float]
     found = made.runs(study, tmp_path, images=50, diverged=[(study.arms[1].name, 0)])
     comparison = compare(study, found)
     picture = by_id(interactive.figures(comparison, words=WORDS))["setting"]
+    assert f"diverged are not shown: {study.arms[1].name} (1)." in picture.note
     seeds, means = picture.figure["data"]
     assert means["x"] == rates
     assert sorted(seeds["x"]) == sorted(rate for s in comparison.arms for rate in s.arm.at.values() for _ in s.top1)

@@ -74,6 +74,7 @@ def test_markdown_says_what_the_page_says(evil: Comparison) -> None:
         for record in score.runs.values():
             assert f"(../../{record.folder.parent.name}/{record.folder.name}/)" in text
     assert text.count("2026-01-01T00:00:00+00:00") >= 15
+    assert "### Machines and versions" in text
 
 
 def test_markdown_shows_names_letter_by_letter(evil: Comparison) -> None:
@@ -104,6 +105,22 @@ def test_markdown_is_read_by_a_parser_as_it_was_meant(evil: Comparison) -> None:
     assert QUESTION in cells
     assert not [t for t in tokens if t.type == "html_block"]
     assert not [c for t in tokens for c in t.children or () if c.type == "html_inline"]
+
+
+def test_diverged_seeds_are_marked_and_numbers_of_others_are_of_test(tmp_path: Path) -> None:
+    study = {"references": [{"arm": "none", "top1": 0.9, "source": "others"}]}
+    comparison = compared(tmp_path, study=study, test=False, diverged=[("fixed_k3", 1)], images=50)
+    text = shown(comparison)
+    assert "| fixed_k3 **1 diverged** |" in text
+    assert "Numbers of others" not in text
+    assert "Top-1 on validation" in text
+
+
+def test_what_was_typed_is_called_smaller_only_where_it_is(tmp_path: Path) -> None:
+    comparison = compared(tmp_path, study={"typed": ("epochs=9",)}, missing=every(ARMS, 3))
+    assert "**Not as in the study's file: epochs 5 → 9.**" in shown(comparison)
+    assert "**与研究文件不同：epochs 5 → 9。**" in shown(comparison, "zh")
+    assert "Not as in the study's file: epochs 5 $\\to$ 9." in paper.latex(comparison)
 
 
 def test_markdown_in_chinese(evil: Comparison) -> None:

@@ -25,7 +25,7 @@ from bakeoff.reports.study_figures import (
 )
 from bakeoff.reports.tradeoffs import Point, front
 from bakeoff.results.comparison import Comparison
-from tests.reports.studies import ARMS, compared, every, exactly
+from tests.reports.studies import ARMS, compared, every, exactly, priced
 from tests.reports.test_figures import shown
 
 DRAW = (accuracy_comparison, ablation_analysis, architecture_comparison, efficiency_analysis)
@@ -35,13 +35,13 @@ DRAW = (accuracy_comparison, ablation_analysis, architecture_comparison, efficie
 def five(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     references = [{"arm": "none", "top1": 0.688, "source": "He et al., 2016 <b>"}]
     study = {"contrasts": [["fixed_k3", "fixed_k5"]], "references": references}
-    return compared(tmp_path_factory.mktemp("five"), study=study, top1={"fixed_k5": 0.7}, images=300)
+    return priced(compared(tmp_path_factory.mktemp("five"), study=study, top1={"fixed_k5": 0.7}, images=300))
 
 
 def many(root: Path, count: int, *, name: str = "arm {}", seeds: int = 3) -> Comparison:
     rng = np.random.default_rng(0)
     arms = {name.format(i): (0.5 + i / 200 + rng.normal(0, 0.004, seeds)).tolist() for i in range(count - 1)}
-    return exactly(root, {"none": [0.5, 0.51, 0.505][:seeds], **arms}, question=f"{count} 个 arms?")
+    return priced(exactly(root, {"none": [0.5, 0.51, 0.505][:seeds], **arms}, question=f"{count} 个 arms?"))
 
 
 def where(figure: Figure) -> dict[Text, Any]:
@@ -137,6 +137,7 @@ def test_the_band_of_noise_is_that_of_two_runs(five: Comparison) -> None:
     (band,) = axes.patches
     assert band.get_extents().transformed(axes.transData.inverted()).x1 == pytest.approx(noise)
     assert any(f"±{noise:.2f} points" in text for text in shown(axes.figure))
+    assert any(f"±{1.96 * noise:.2f}" in text for text in shown(axes.figure)), "not cut"
 
 
 def test_an_axis_that_does_not_start_at_zero_says_so(five: Comparison, tmp_path: Path) -> None:
@@ -148,7 +149,7 @@ def test_an_axis_that_does_not_start_at_zero_says_so(five: Comparison, tmp_path:
 
 
 def test_one_seed_has_a_point_and_no_line(tmp_path: Path) -> None:
-    comparison = exactly(tmp_path, {"none": [0.5], "a": [0.6]})
+    comparison = priced(exactly(tmp_path, {"none": [0.5], "a": [0.6]}))
     for draw in DRAW:
         assert_readable(draw(comparison))
     assert {len(line.get_xdata()) for line in accuracy_comparison(comparison).axes[0].lines} == {1}
@@ -180,7 +181,8 @@ def test_an_arm_has_one_colour_and_the_control_is_grey(five: Comparison) -> None
 
 def test_a_numeric_axis_is_drawn_in_its_order(tmp_path: Path) -> None:
     study = {"arms": {}, "axes": {"optimizer.lr": [0.3, 0.001, 0.02]}, "changes": ["optimizer.lr"]}
-    comparison = compared(tmp_path, study=study, top1={"lr=0.001": 0.3, "lr=0.02": 0.5}, images=100)
+    lost = [("lr=0.3", 0)]
+    comparison = compared(tmp_path, study=study, top1={"lr=0.001": 0.3, "lr=0.02": 0.5}, images=100, diverged=lost)
     figure = drawn(comparison)["accuracy_by_setting"]
     (axes,) = figure.axes
     line = next(line for line in axes.lines if len(line.get_xdata()) == 3)
@@ -188,6 +190,7 @@ def test_a_numeric_axis_is_drawn_in_its_order(tmp_path: Path) -> None:
     means = {score.arm.at.get("optimizer.lr"): score.mean for score in comparison.arms}
     assert list(line.get_ydata()) == [pytest.approx(100 * means[lr].estimate) for lr in line.get_xdata()]
     assert axes.get_xscale() == "log"
+    assert "Runs that diverged are not shown: lr=0.3 (1)." in shown(figure)
     assert_readable(figure)
 
 
@@ -197,6 +200,20 @@ def test_arms_that_are_no_axis_have_no_such_figure(five: Comparison) -> None:
     }
     with pytest.raises(DataError):
         accuracy_by_setting(five)
+
+
+def test_a_cost_in_which_arms_are_alike_has_no_panel(five: Comparison, tmp_path: Path) -> None:
+    labels = [axes.get_xlabel() for axes in efficiency_analysis(five).axes]
+    assert [label.partition(",")[0] for label in labels] == ["parameters", "training time"]
+    alike = exactly(tmp_path, {"none": [0.5], "a": [0.6]})
+    assert "efficiency_analysis" not in drawn(alike)
+
+
+def test_numbers_of_others_on_test_do_not_stand_beside_validation(tmp_path: Path) -> None:
+    references = [{"arm": "none", "top1": 0.9, "source": "others"}]
+    figure = accuracy_comparison(compared(tmp_path, study={"references": references}, test=False, images=50))
+    assert not [line for line in figure.axes[0].lines if line.get_marker() == "D"]
+    assert not any("◇" in text for text in shown(figure))
 
 
 def test_the_front_is_what_none_beats() -> None:

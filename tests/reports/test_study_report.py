@@ -7,6 +7,7 @@ import pytest
 
 from bakeoff.errors import RecipeError
 from bakeoff.reports import study
+from bakeoff.results import predictions
 from bakeoff.results.comparison import compare
 from bakeoff.results.store import Run, records_of
 from tests import made
@@ -14,8 +15,8 @@ from tests.reports.studies import ARMS, compared, every
 
 TEXTS = {"report.html", "report.md", "tables.tex", "leaderboard.csv", "generated_all_models_overall_summary.json"}
 PICTURES = {
-    *("accuracy_comparison.png", "ablation_analysis.png", "efficiency_analysis.png", "architecture_comparison.png"),
-}
+    *("accuracy_comparison.png", "ablation_analysis.png", "architecture_comparison.png"),
+}  # not of costs, which these runs have alike
 TWO = {"arms": {"k5": {"model": "ecanet20_fixed_k5"}}, "seeds": 2}
 
 
@@ -34,6 +35,24 @@ def test_all_files_are_written_and_the_runs_have_their_curves(tmp_path: Path) ->
     before = {path: path.read_bytes() for path in written}
     study.write(comparison, folder)
     assert {path: path.read_bytes() for path in written} == before
+
+
+def test_pictures_of_an_earlier_report_are_removed_and_those_of_others_are_not(tmp_path: Path) -> None:
+    folder = tmp_path / "report"
+    study.write(compared(tmp_path / "runs", study=TWO, images=20), folder)
+    (folder / "mine.png").write_bytes(b"a person's")
+    study.write(compared(tmp_path / "none", study=TWO, missing=every(("none", "k5"), 2)), folder)
+    assert {path.name for path in folder.iterdir()} == TEXTS | {"mine.png"}
+
+
+def test_predictions_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison = compared(tmp_path, study=TWO, images=20)
+    study.write(comparison, tmp_path / "report")  # and the runs have their curves
+    read: list[Path] = []
+    original = predictions.read
+    monkeypatch.setattr(predictions, "read", lambda path: (read.append(path), original(path))[1])
+    study.write(comparison, tmp_path / "report")
+    assert len(read) == len(set(read)) == 4
 
 
 def test_an_empty_study_has_a_report_and_no_pictures(tmp_path: Path) -> None:

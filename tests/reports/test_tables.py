@@ -44,6 +44,21 @@ def test_best_is_marked_only_alone_at_rank_one(tmp_path: Path) -> None:
     assert not tables.leaderboard(single)["best"].any()
 
 
+def test_a_network_that_two_arms_share_is_no_best(tmp_path: Path) -> None:
+    arms = {"fixed": {"model": "ecanet20_fixed_k3"}, "adaptive": {"model": "ecanet20_adaptive"}}  # one, when made
+    top1 = {"none": 0.3, "fixed": 0.5, "adaptive": 0.8}
+    comparison = compared(tmp_path, study={"arms": arms, "seeds": 4}, top1=top1, images=500)
+    assert comparison.repeats
+    assert [score.rank for score in comparison.arms].count(1) == 1
+    assert not tables.leaderboard(comparison)["best"].any()
+
+
+def test_a_claim_needs_three_seeds_in_every_table(tmp_path: Path) -> None:
+    table = tables.differences(exactly(tmp_path, {"none": [0.5, 0.5], "k3": [0.9, 0.9001]}))
+    assert table["p_holm"].iloc[0] < 0.05
+    assert not table["separable"].any()
+
+
 def test_arms_without_a_result_come_last_and_have_no_numbers(tmp_path: Path) -> None:
     comparison = compared(tmp_path, missing=every(["none"], 3), diverged=every(["fixed_k7"], 3))
     board = tables.leaderboard(comparison)

@@ -100,7 +100,7 @@ def test_its_numbers_are_those_of_the_statistics(whole: tuple[Study, dict[str, R
             assert expected is not None
             ps.append(expected.p)
             assert expected.sd is not None
-            assert score.seeds_needed == statistics.seeds_needed(expected.estimate, expected.sd)
+            assert score.seeds_needed == statistics.seeds_needed(expected.estimate, expected.sd, among=4)
     assert [score.p_holm for score in comparison.arms[1:]] == statistics.holm(ps)
     assert comparison.floor == statistics.pooled_spread([list(values.values()) for values in by_name.values()])
     assert [(c.a, c.b) for c in comparison.contrasts] == [("fixed_k5", "fixed_k3"), ("fixed_k3", "adaptive")]

@@ -35,7 +35,7 @@ def test_runs_of_any_kind_become_arms_by_what_they_differ_in() -> None:
     assert [(arm.name, arm.seeds) for arm in study.arms] == [
         ("resnet_20", (0, 1)),
         ("resnet_32", (0, 1)),
-        ("resnet_20, lr=0.5", (0,)),
+        ("resnet_20 (lr=0.5)", (0,)),
     ]
     assert study.arms[2].changed == {"optimizer.lr": (0.1, 0.5)}
     comparison = compare(study, found)
@@ -48,7 +48,7 @@ def test_the_recipes_of_a_gathered_study_are_those_of_its_runs() -> None:
     runs = [record("resnet_20", f"seed={seed}", f"epochs={epochs}") for seed in (4, 7) for epochs in (5, 9)]
     study, found = gather(runs)
     assert set(study.recipes()) == set(found) == {run.recipe.digest for run in runs}
-    assert study.warnings == ("Not comparable: epochs differs between arms (resnet_20 5, resnet_20, epochs=9 9).",)
+    assert study.warnings == ("Not comparable: epochs differs between arms (resnet_20 5, resnet_20 (epochs=9) 9).",)
 
 
 def test_of_a_run_and_its_double_the_finished_one_counts_else_the_later() -> None:

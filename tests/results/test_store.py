@@ -1,6 +1,7 @@
 """Where runs live: names are names, nothing is overwritten, the status follows from the files."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -200,8 +201,33 @@ def test_reading_runs_needs_no_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    "summary", [{"test": {"accuracy": 0.6}}, {"val": {"top1": None}}, {"test": [0.6]}, {"test_reads": 1}], ids=str
-)
+    "row",
+    [{"epoch": "1"}, {"epoch": 1.5}, {"epoch": None}, {"epoch": True}, {"step": -1}, {"images_per_s": "fast"},
+     {"seconds": [1]}, {"lr": {}}, {"train/loss": "low"}, {"val/top1": math.nan}, {"val/top5": 10**400}],
+    ids=lambda row: str(row)[:30],
+)  # fmt: skip
+def test_a_row_of_another_program_is_named(row: dict[str, object], tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    run.metrics.path.write_text("".join(json.dumps({"step": 1, **more}) + "\n" for more in ({}, row)))
+    with pytest.raises(StorageError, match=rf"metrics\.jsonl, line 2: {next(iter(row))}: found"):
+        run.record()
+
+
+def test_what_was_not_finite_is_read_as_it_was_written(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    run.metrics.append({"epoch": 1, "step": 1, "train/loss": math.nan, "images_per_s": math.inf, "note": "any"})
+    run.write_json(run.summary_path, {"epochs": 3, "params_m": None, "macs_g": 1, "training_seconds": 0.5})
+    (row,) = run.record().rows
+    assert (row["train/loss"], row["images_per_s"], run.record().status) == (None, None, "finished")
+
+
+@pytest.mark.parametrize(
+    "summary",
+    [{"test": {"accuracy": 0.6}}, {"val": {"top1": None}}, {"test": [0.6]}, {"test_reads": 1}, {"val": {"top1": 66.5}},
+     {"val": {"top1": math.nan}}, {"val": {"top1": True}}, {"params_m": "1"}, {"macs_g": [1]}, {"epochs": "3"},
+     {"training_seconds": math.inf}, {"epochs": None}],
+    ids=str,
+)  # fmt: skip
 def test_a_summary_of_another_version_is_named_and_the_others_are_read(summary: object, tmp_path: Path) -> None:
     good, odd = (Recipe(seed=seed) for seed in (0, 1))
     for recipe in (good, odd):

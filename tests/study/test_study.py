@@ -14,7 +14,7 @@ from bakeoff import library
 from bakeoff.errors import BakeoffError, DataError, RecipeError
 from bakeoff.recipe import Recipe, nest, overlay, resolve
 from bakeoff.study import Study, load, restore
-from bakeoff.study.expand import differences, expand
+from bakeoff.study.expand import _validated, differences, expand
 from bakeoff.study.judge import MOST_RUNS
 from bakeoff.study.schema import StudyFile
 
@@ -27,6 +27,11 @@ def study(*typed: str, **changes: Any) -> Study:
     if "axes" in changes:
         content.pop("arms")
     return expand(StudyFile.model_validate(content), name="mine", where="mine", typed=typed)
+
+
+def of(content: object, *, name: str = "mine") -> Study:
+    """Return the study of what a file holds, whatever that is."""
+    return expand(_validated(content, where="mine"), name=name, where="mine")
 
 
 # What follows from a file
@@ -251,7 +256,7 @@ def test_typed_settings_reach_all_arms() -> None:
         assert (recipe.epochs, recipe.data.limit, recipe.optimizer.weight_decay, recipe.seed) == (8, 100, 0.5, 5)
     assert made.seeds == (5, 3)
     assert made.scaled == {
-        "epochs": (5, 8), "data.limit": (None, 100), "optimizer.weight_decay": (0.0005, 0.5), "seeds": (2, 2),
+        "epochs": (5, 8), "data.limit": (None, 100), "optimizer.weight_decay": (0.0005, 0.5), "seeds": ([0, 1], [5, 3]),
     }  # fmt: skip
 
 
@@ -263,7 +268,9 @@ def test_typed_settings_make_another_folder_whatever_their_order() -> None:
     assert study("epochs=9", "epochs=8").control.trials[0].recipe.epochs == 8
 
 
-@pytest.mark.parametrize("typed", ["lr=0.5", "optimizer.lr=0.5", "optimizer=adam", "optimizer={lr: 0.1, name: adam}"])
+@pytest.mark.parametrize("typed", [
+    "lr=0.5", "optimizer.lr=0.5", "optimizer=adam", "optimizer.name=adam", "optimizer={lr: 0.1, name: adam}",
+])  # fmt: skip
 def test_what_the_arms_differ_in_cannot_be_typed(typed: str) -> None:
     for changes in ({}, {"axes": {"lr": [0.1, 0.2]}}, {"arms": {"a": {"try": {"lr": [0.1, 0.2]}}}}):
         with pytest.raises(RecipeError, match=r"command line: found optimizer.* which is what the arms differ in"):
@@ -331,7 +338,7 @@ def test_a_typo_is_named_with_its_place_and_what_was_meant(typo: str) -> None:
     if "axes" in changes:
         content.pop("arms")
     with pytest.raises(RecipeError, match=message):
-        restore({"name": "mine", "typed": [], "file": content}, where="mine")
+        of(content)
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
@@ -361,6 +368,22 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "another optimizer where its rate may change": (
         {"arms": {"a": {"optimizer": {"name": "adam", "lr": 0.3}}}, "changes": ["lr"]}, "a: found optimizer = adam",
     ),
+    "one setting on two axes": (
+        {"axes": {"lr": [0.1], "optimizer.lr": [0.2]}, "arms": {}},
+        r"mine: axes: found lr and optimizer\.lr, which are one setting; expected one of them",
+    ),
+    "a model on two axes": ({"axes": {"model": ["resnet_20"], "model.name": ["resnet_32"]}, "arms": {}}, "one setting"),
+    "one setting twice in an arm": ({"arms": {"a": {"batch": 64, "batch_size": 32}}}, "mine: a: found batch and"),
+    "one setting twice in the base": ({"base": {**BASE, "optimizer.lr": 0.2}}, "mine: base: found lr and optimizer.lr"),
+    "one setting tried twice": ({"arms": {"a": {"try": {"lr": [1], "optimizer.lr": [2]}}}}, "a: try: found lr and"),
+    "an option of attention where another may change": (
+        {
+            "base": {**BASE, "model.attention": "eca"},
+            "arms": {"a": {"model.attention.kernel_size": 3}},
+            "changes": ["model.attention.position"],
+        },
+        r"mine: a: found model\.attention\.kernel_size = 3 where the base has None",
+    ),
     "a plug-in": ({"arms": {"a": {"model": "os:system"}}}, "found 'os:system'.*from the command line only"),
     "a plug-in on an axis": ({"axes": {"model.name": ["os:system"]}, "arms": {}}, "found 'os:system'"),
     "a plug-in in the base": ({"base": {"model": "os:system"}}, "found 'os:system'"),
@@ -383,7 +406,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 def test_what_means_nothing_is_refused(mistake: str) -> None:
     changes, message = REFUSED[mistake]
     with pytest.raises(RecipeError, match=message):
-        restore({"name": "mine", "typed": [], "file": {**FILE, **changes}}, where="mine")
+        of({**FILE, **changes})
 
 
 def test_an_arm_may_be_called_as_a_key_of_the_file() -> None:
@@ -410,11 +433,35 @@ def test_what_makes_arms_not_comparable_is_said(change: dict[str, Any]) -> None:
     assert warning.startswith("Not comparable: ")
 
 
+def test_a_section_may_be_laid_under_its_settings() -> None:
+    arm = study(arms={"a": {"optimizer": {"name": "adam", "lr": 0.1}, "lr": 0.2}}).arms[1]
+    assert arm.trials[0].recipe.optimizer.lr == 0.2
+
+
+def test_every_trial_of_an_arm_is_judged() -> None:
+    made = study(arms={"a": {"try": {"epochs": [5, 9]}}})
+    assert "Not comparable: epochs differs between arms (base 5, a 5 or 9)." in made.warnings
+    again = study(base={**BASE, "try": {"optimizer.name": ["sgd", "adam"]}}, arms={"deep": {"model": "resnet_32"}})
+    assert not [warning for warning in again.warnings if "Not comparable" in warning]
+    declared = study(
+        base={**BASE, "try": {"optimizer.name": ["sgd", "adam"]}}, arms={"a": {"model": "resnet_32"}}, changes=["model"]
+    )
+    assert [trial.recipe.optimizer.name for trial in declared.arms[1].trials] == ["sgd", "adam"]
+
+
+def test_an_option_of_an_option_may_be_what_changes() -> None:
+    base = {**BASE, "model.attention": "eca"}
+    made = study(base=base, axes={"model.attention.kernel_size": [3, 5]}, changes=["model.attention.kernel_size"])
+    assert [arm.trials[0].recipe.model.options for arm in made.arms[1:]] == [
+        {"attention": {"name": "eca", "kernel_size": 3}}, {"attention": {"name": "eca", "kernel_size": 5}},
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("name", ["..", "a b", "a/b", "../up", "", ".hidden", "字" * 70, "a\nb", "-x"])
 def test_a_study_is_never_named_like_a_path(name: str) -> None:
     with pytest.raises(RecipeError, match="beginning with a letter"):
-        restore({**study().to_json(), "name": name}, where="study.json")
-    assert restore({**study().to_json(), "name": "注意力-2.b"}, where="x").folder_name == "注意力-2.b"
+        of(FILE, name=name)
+    assert of(FILE, name="注意力-2.b").folder_name == "注意力-2.b"
 
 
 @pytest.mark.parametrize(
@@ -492,7 +539,7 @@ def test_any_value_of_a_key_is_a_study_or_a_message(key: str, value: object) -> 
     if key == "axes":
         content.pop("arms")
     try:
-        made = restore({"name": "mine", "typed": [], "file": content}, where="mine")
+        made = of(content)
     except BakeoffError as error:
         assert error.where
     else:
@@ -506,6 +553,6 @@ def test_any_layer_is_a_study_or_a_message(place: str, layer: dict[Any, Any]) ->
         {**FILE, "base": {**layer, "model": "resnet_20"}} if place == "base" else {**FILE, "arms": {"slow": layer}}
     )
     try:
-        restore({"name": "mine", "typed": [], "file": content}, where="mine")
+        of(content)
     except BakeoffError as error:
         assert error.where

@@ -15,6 +15,7 @@ TRACKERS = ("tensorboard", "wandb", "mlflow", "swanlab")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout; the log goes to stderr.")]
 Root = Annotated[Path, typer.Option("--root", help="The folder of all runs.", show_default=True)]
+Lang = Annotated[str, typer.Option("--lang", help="Language of the report: en or zh.")]
 Track = Annotated[
     str | None,
     typer.Option("--track", help="Send metrics to tensorboard, wandb, mlflow or swanlab too; several with commas."),

@@ -15,7 +15,7 @@ import typer
 
 import bakeoff
 from bakeoff import catalogue, library
-from bakeoff.cli import options, screen, studies, words
+from bakeoff.cli import options, reporting, screen, studies, words
 from bakeoff.cli.options import LOGS, OPEN, Json, Root, Track
 from bakeoff.errors import RecipeError, nearest
 
@@ -37,8 +37,8 @@ app = typer.Typer(
 Recipe = Annotated[str | None, typer.Option(help="A shipped recipe card, or a YAML file.")]
 
 app.add_typer(studies.app)
-app.command(name="compare")(studies.compare)
-app.command(name="report")(studies.report)
+app.command(name="compare")(reporting.compare)
+app.command(name="report")(reporting.report)
 
 
 def _version(wanted: bool) -> None:

@@ -322,13 +322,17 @@ def _num_images(recipe: Recipe) -> tuple[int, int, int]:
     """Return how many images train, validate and test.
 
     Raises:
-        RecipeError: more images are asked for than there are, or than fill a batch.
+        RecipeError: more images are asked for than there are, fewer than fill a batch, none to validate on.
     """
     there, test = IMAGES[recipe.data.name]
     limit = recipe.data.limit or there
     if limit > there:
         raise RecipeError("data.limit", found=f"{limit}", expected=f"1 to the {there} that {recipe.data.name} has")
-    val = round(recipe.data.val_fraction * limit) if recipe.protocol == "dev" else 0
+    rest = limit - min(limit, catalogue.DATASETS[recipe.data.name].num_classes)  # one of each class is trained on
+    val = min(round(recipe.data.val_fraction * limit), rest) if recipe.protocol == "dev" else 0
+    if recipe.protocol == "dev" and not val:
+        found = f"{recipe.data.val_fraction}, which leaves none of {limit} images for validation"
+        raise RecipeError("data.val_fraction", found=found, expected="at least one validation image in protocol dev")
     if recipe.batch_size > limit - val:
         expected = f"1 to {limit - val}, the number of training images"
         raise RecipeError("batch_size", found=f"{recipe.batch_size}", expected=expected)
@@ -338,7 +342,7 @@ def _num_images(recipe: Recipe) -> tuple[int, int, int]:
 def _seconds(recipe: Recipe, of: Pace, record: Record | None) -> float:
     """Estimate what is left of a run."""
     train, val, test = _num_images(recipe)
-    done = record.rows[-1]["epoch"] if record and record.rows else 0
+    done = record.rows[-1].get("epoch", 0) if record and record.rows else 0
     left = recipe.epochs - done
     images = left * train + FORWARD * (math.ceil(left / recipe.eval_every) * val + val + test)
     return images * of.seconds_per_image

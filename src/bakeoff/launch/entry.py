@@ -78,7 +78,7 @@ class Entry:
             self._set("busy" if record.status == "running" else "waiting")
 
     def _judge_finished(self, record: Record) -> None:
-        rate = float(record.rows[-1].get("images_per_s", 0.0)) if record.rows else 0.0
+        rate = float(record.rows[-1].get("images_per_s") or 0.0) if record.rows else 0.0
         top1 = float(record.summary.get("val", {}).get("top1", math.nan))
         self.row = replace(self.row, epoch=self.row.epochs, progress=1.0, val_top1=top1, images_per_s=rate)
         if self.test and "test" not in record.summary:
@@ -127,8 +127,8 @@ class Entry:
         self.tries = 1 if reached > self.reached else self.tries + 1
         self.reached = reached
         if self.tries > TRIES:
-            how = f"by {Signals(-ended.code).name}" if ended.code < 0 else f"with exit code {ended.code}"
-            self._fail(self._strange(f"{self.tries} workers in turn that ended {how} and got no further", ended))
+            found = f"{self.tries} workers in turn that ended {_how(ended.code)} and got no further"
+            self._fail(self._strange(found, ended))
 
     def _how_far(self) -> tuple[int, ...]:
         """Return how far the run is, as something that grows: its newest checkpoint, whether it is finished."""
@@ -148,3 +148,10 @@ class Entry:
     def _fail(self, error: BakeoffError) -> None:
         self.error = error
         self._set("diverged" if isinstance(error, Diverged) else "failed", note=str(error))
+
+
+def _how(code: int) -> str:
+    """Say how a process ended; of real-time signals only the first and the last have names."""
+    if code >= 0:
+        return f"with exit code {code}"
+    return f"by {Signals(-code).name}" if -code in set(Signals) else f"by signal {-code}"

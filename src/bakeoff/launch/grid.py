@@ -85,12 +85,12 @@ def run(
         plugin: the `package.module:function` that may be imported as a run's model.
 
     Raises:
-        Interrupted: a signal asked to stop; all runs have saved.
+        Interrupted: a signal asked to stop; all runs have saved, or were killed where they did not in time.
         StorageError: the study's folder cannot be written.
     """
     entries = _entries(study, root=root)
-    undecided = list(study.arms)
-    _decide(study, undecided, entries)
+    undecided, by_arm = list(study.arms), _by_arm(entries)
+    _decide(study, undecided, by_arm)
     where = places([entry.recipe for entry in entries.values() if entry.is_open], jobs=jobs)
     side_by_side = sum(place.capacity for place in where)
     log = studies.folder(study, root=root) / "workers.log"
@@ -102,14 +102,14 @@ def run(
         while any(entry.is_open for entry in entries.values()):
             if stop:
                 _log.warning("Stopping %s: runs at work save their state.", study.name)
-                hint = "Its runs are saved; the same command goes on with them."
+                hint = _after_stop(killed=workers.stop())
                 raise Interrupted(stop.signal_number, where=f"study {study.name}", hint=hint)
             _fill(workers, entries, command=tuple(command), plugin=plugin)
             show()
             for event in workers.wait(PULSE_S):
                 entry = entries[event.job.recipe.digest]
                 entry.end(event) if isinstance(event, Ended) else entry.tell(event)
-            _decide(study, undecided, entries)
+            _decide(study, undecided, by_arm)
     show()
     ends = (
         End(recipe=e.recipe, folder=e.folder, arms=e.arms, state=e.row.state, error=e.error) for e in entries.values()
@@ -149,10 +149,27 @@ def _fill(workers: Local, entries: Mapping[str, Entry], *, command: tuple[str, .
             entry.start()
 
 
-def _decide(study: Study, undecided: list[Arm], entries: Mapping[str, Entry]) -> None:
+def _after_stop(*, killed: int) -> str:
+    """Say of runs that were asked to stop what became of them."""
+    if not killed:
+        return "Its runs are saved; the same command goes on with them."
+    were = "1 of its runs was" if killed == 1 else f"{killed} of its runs were"
+    return f"{were} killed for not stopping in time; the same command goes on from their last checkpoints."
+
+
+def _by_arm(entries: Mapping[str, Entry]) -> dict[str, dict[str, Entry]]:
+    """Return the runs of each arm, by its name and their digests."""
+    by_arm: dict[str, dict[str, Entry]] = {}
+    for digest, entry in entries.items():
+        for name in entry.arms:
+            by_arm.setdefault(name, {})[digest] = entry
+    return by_arm
+
+
+def _decide(study: Study, undecided: list[Arm], by_arm: Mapping[str, Mapping[str, Entry]]) -> None:
     """Ask for test where it is known which trial is an arm's: where there is one, or all have ended."""
     for arm in list(undecided):
-        own = {digest: entry for digest, entry in entries.items() if arm.name in entry.arms}
+        own = by_arm[arm.name]
         if len(arm.trials) > 1 and any(entry.is_open for entry in own.values()):
             continue
         undecided.remove(arm)

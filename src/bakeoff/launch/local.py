@@ -19,7 +19,7 @@ from bakeoff.launch.jobs import Ended, Job, Told, restored_error
 from bakeoff.recipe import Recipe
 from bakeoff.results.files import storage_errors
 
-GRACE_S = 10.0  # within which a run that is asked to stop has saved
+GRACE_S = 8.0  # within which a run that is asked to stop has saved: all are gone ten seconds after a Ctrl-C
 LAST_WORDS = 600  # characters of the workers' log that stand in a message
 
 
@@ -170,7 +170,9 @@ class _Worker:
 
     def clear_if_dead(self) -> None:
         """Kill what a process that was killed has left: its forks would train on, unheard."""
-        if self.process is not None and os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        if self.process is None or not self.place.apart:
+            return
+        if os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             self.kill()  # before anybody waits for it: until then the number of its group is nobody else's
 
     def ask_to_stop(self) -> None:
@@ -232,13 +234,16 @@ class Local:
             poller.register(descriptor, select.POLLIN)
         return [event for descriptor, _ in poller.poll(1000 * timeout_s) for event in alive[descriptor].read()]
 
-    def stop(self) -> None:
-        """Ask all runs to save and stop; kill what is still there after `GRACE_S`."""
+    def stop(self) -> int:
+        """Ask all runs to save and stop; kill those that are still there after `GRACE_S`, and return how many."""
         for worker in self._workers:
             worker.ask_to_stop()
         deadline = time.monotonic() + GRACE_S
+        killed: set[str] = set()
         while any(worker.process for worker in self._workers):
             if time.monotonic() > deadline:
                 for worker in self._workers:
+                    killed.update(worker.jobs)
                     worker.kill()
             self.wait(0.1)
+        return len(killed)

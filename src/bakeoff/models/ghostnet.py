@@ -250,8 +250,9 @@ class GhostBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [b in h w] to [b width h/stride w/stride]."""
-        shortcut = x if self.downsample is None else self.downsample(x)
-        return F.relu(self.ghost2(self.ghost1(x)) + shortcut, inplace=True)
+        out = self.ghost2(self.ghost1(x))
+        out += x if self.downsample is None else self.downsample(x)
+        return F.relu(out, inplace=True)
 
 
 def ghost_resnet(

@@ -4,6 +4,7 @@ The order: defaults < family card < the model's card < --recipe FILE < key=value
 """
 
 import io
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,21 +96,30 @@ def overlay(base: Recipe, layer: Mapping[str, Any], *, where: str) -> Recipe:
         raise _explain(error, where=where) from None
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read one YAML mapping, safely: no tags that run code, no file above 1 MB, nothing that grows when it is read."""
+def read_yaml(path: Path, *, what: str = "recipe") -> dict[str, Any]:
+    """Read one YAML mapping, safely: no tags that run code, no file above 1 MB, nothing that grows when it is read.
+
+    Args:
+        path: of the file.
+        what: it is, for messages.
+
+    Raises:
+        RecipeError: it is unreadable, or no mapping.
+        DataError: it does not exist.
+    """
     try:
         if path.stat().st_size > 1_000_000:
-            raise RecipeError(str(path), found="a file above 1 MB", expected="a recipe of a few lines")
+            raise RecipeError(str(path), found="a file above 1 MB", expected=f"a {what} of a few lines")
         text = path.read_text(encoding="utf-8")
         _refuse_explosive(text, where=path)
         content = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)), resolve=False)
     except FileNotFoundError:
-        raise DataError(str(path), found="no such file", expected="a recipe in YAML") from None
+        raise DataError(str(path), found="no such file", expected=f"a {what} in YAML") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
         line = " ".join(str(error).split())
-        raise RecipeError(str(path), found=f"unreadable YAML ({line})", expected="a recipe in YAML") from None
+        raise RecipeError(str(path), found=f"unreadable YAML ({line})", expected=f"a {what} in YAML") from None
     if not isinstance(content, dict):
-        raise RecipeError(str(path), found=f"a {type(content).__name__}", expected="a mapping of recipe keys")
+        raise RecipeError(str(path), found=f"a {type(content).__name__}", expected=f"a mapping of {what} keys")
     return {str(key): value for key, value in content.items()}
 
 
@@ -164,7 +174,8 @@ def _recipe_path(recipe: str) -> Path:
     shipped = library.recipe_cards()
     if recipe in shipped:
         return shipped[recipe]
-    if not Path(recipe).is_file() and "/" not in recipe and not recipe.endswith((".yaml", ".yml")):
+    is_file = os.path.isfile(recipe)  # unlike Path's, it has an answer to any text
+    if not is_file and "/" not in recipe and not recipe.endswith((".yaml", ".yml")):
         raise RecipeError(
             "--recipe",
             found=f"'{recipe}'",
@@ -220,13 +231,19 @@ def _merge(base: dict[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in layer.items():
         if key in Recipe.NAMED and isinstance(value, str):
             value = {"name": value}
-        current = merged.get(key)
-        if isinstance(current, dict) and isinstance(value, Mapping):
-            afresh = value.get("name", current.get("name")) != current.get("name")
-            merged[key] = dict(value) if afresh else {**current, **value}
-        else:
-            merged[key] = value
+        merged[key] = _laid_over(merged.get(key), value)
     return merged
+
+
+def _laid_over(current: object, value: object) -> object:
+    """Return a section with another laid over it; one of another name starts afresh, and so do options within."""
+    if not isinstance(value, Mapping):
+        return value
+    if isinstance(current, str):  # a section given by its name alone
+        current = {"name": current}
+    if not isinstance(current, dict) or value.get("name", current.get("name")) != current.get("name"):
+        return dict(value)
+    return current | {key: _laid_over(current.get(key), inner) for key, inner in value.items()}
 
 
 def _explain(error: ValidationError, *, where: str) -> RecipeError:
@@ -235,11 +252,10 @@ def _explain(error: ValidationError, *, where: str) -> RecipeError:
     # Discriminated unions put the chosen name into the location: (optimizer, sgd, lr).
     if first["loc"] and first["loc"][0] in UNIONS:
         key = str(first["loc"][0])
-        place = key if where == "command line" else f"{where}: {key}"
-        return RecipeError(place, found=f"{first['input']!r}", expected=UNIONS[key])
+        return RecipeError(_place(key, where=where), found=f"{first['input']!r}", expected=UNIONS[key])
     union = first["loc"][:1] in (("optimizer",), ("schedule",))
     at = [str(part) for i, part in enumerate(first["loc"]) if not (union and i == 1)]
-    key = ".".join(at) or where
+    key = ".".join(at)
     found = f"{first['input']!r}" if not isinstance(first["input"], dict) else "a section"
     expected, hint = str(first["msg"]).removeprefix("Value error, "), ""
     expected = expected[0].lower() + expected[1:]
@@ -254,8 +270,14 @@ def _explain(error: ValidationError, *, where: str) -> RecipeError:
         if first["type"] == "union_tag_invalid":
             key, found = f"{key}.name", f"'{context['tag']}'"
         expected, hint = f"one of {', '.join(names)}", nearest(str(context.get("tag", first["input"])), names)
-    place = key if where == "command line" else f"{where}: {key}"
-    return RecipeError(place, found=found, expected=expected.removeprefix("input should be "), hint=hint)
+    expected = expected.removeprefix("input should be ")
+    return RecipeError(_place(key, where=where), found=found, expected=expected, hint=hint)
+
+
+def _place(key: str, *, where: str) -> str:
+    """Return where a key stands; one that was typed stands for itself."""
+    parts = (key,) if where == "command line" else (where, key)
+    return ": ".join(filter(None, parts)) or where
 
 
 def _keys_near(location: Iterable[int | str]) -> list[str]:

@@ -15,8 +15,8 @@ MOST_NAMES = 4  # in a list of arms
 SENTENCES: Mapping[str, Mapping[str, str]] = {
     "en": {
         "space": " ",
-        "comma": ", ",
-        "and_more": " and {n} more",
+        "between": "; ",
+        "and_more": "; and {n} more",
         "on_test": "on test",
         "on_val": "on validation",
         "with_interval": "{points} points {split} (95 % interval {low} to {high}, n = {n})",
@@ -47,8 +47,8 @@ SENTENCES: Mapping[str, Mapping[str, str]] = {
     },
     "zh": {
         "space": "",
-        "comma": "、",
-        "and_more": "等另外 {n} 个",
+        "between": "；",
+        "and_more": "；另外 {n} 个",
         "on_test": "测试集上",
         "on_val": "验证集上",
         "with_interval": "{split} {points} 个百分点（95 % 置信区间 {low} 至 {high}，n = {n}）",
@@ -107,7 +107,6 @@ class _Speaker:
 
     def __init__(self, comparison: Comparison, texts: Mapping[str, str]) -> None:
         self.comparison, self.texts = comparison, texts
-        self.same = {name for names in comparison.repeats if comparison.control.name in names for name in names}
 
     def say(self, key: str, **fields: object) -> str:
         split = self.texts["on_test" if self.comparison.split == "test" else "on_val"]
@@ -134,8 +133,7 @@ class _Speaker:
 
     def _claims(self, tested: Sequence[ArmScore]) -> list[str]:
         """Return what is beyond noise, if anything is."""
-        sure = [s for s in tested if s.separable and _n(s) >= FEWEST_FOR_A_RANK and s.name not in self.same]
-        sure.sort(key=_points, reverse=True)
+        sure = sorted((score for score in tested if score.separable), key=_points, reverse=True)
         better, worse = [s for s in sure if _points(s) > 0], [s for s in sure if _points(s) < 0]
         if not better:
             if not worse:
@@ -158,7 +156,7 @@ class _Speaker:
         assert between is not None
         key = "none_of_two" if two else "none"
         found = [self.say(key, arm=largest.name, interval=self._interval(largest))]
-        if largest.name in self.same:
+        if largest.repeats_control:
             return [*found, self.say("same_network")]
         if between.n < FEWEST_FOR_A_RANK:
             found.append(self.say("few_seeds", n=between.n))
@@ -183,7 +181,7 @@ class _Speaker:
         return self.say(key, mean=formats.percent(mean.estimate), low=low, high=high, n=mean.n)
 
     def _names(self, scores: Sequence[ArmScore]) -> str:
-        listed = self.texts["comma"].join(score.name for score in scores[:MOST_NAMES])
+        listed = self.texts["between"].join(score.name for score in scores[:MOST_NAMES])
         left = len(scores) - MOST_NAMES
         return listed + (self.texts["and_more"].format(n=left) if left > 0 else "")
 

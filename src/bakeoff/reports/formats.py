@@ -5,9 +5,12 @@ Everything here takes the raw value of a table (a fraction, a number of seconds)
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
+
+from bakeoff.reports.words import Words
+from bakeoff.study import Study
 
 MINUS = "\N{MINUS SIGN}"
 MISSING = "\N{EN DASH}"
@@ -89,13 +92,27 @@ def duration(seconds: Number) -> str:
 
 
 def setting(value: object) -> str:
-    """Return a setting as a recipe spells it: null, true, 0.1, a word."""
+    """Return a setting as a recipe spells it: null, true, 0.1, 1e+09, a word."""
+    if isinstance(value, float) and float(short := f"{value:g}") == value:
+        return short
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def changes(settings: Mapping[str, tuple[object, object]]) -> str:
     """Return what was changed, such as "epochs 200 → 8, seeds 5 → 3"."""
     return ", ".join(f"{key} {setting(before)} → {setting(now)}" for key, (before, now) in settings.items())
+
+
+def departures(study: Study, words: Words) -> str:
+    """Return how the study differs from its file, as a sentence; empty where it does not."""
+    if not study.scaled:
+        return ""
+    return words("scaled" if study.is_smaller else "departed", changes=changes(study.scaled))
+
+
+def names(of: Iterable[str]) -> str:
+    """Return names as a list; they may hold commas themselves."""
+    return "; ".join(of)
 
 
 def _signless_zero(value: float, digits: int) -> str:

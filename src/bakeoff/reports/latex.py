@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bakeoff.reports import formats, tables
+from bakeoff.reports.words import in_language
 from bakeoff.results.comparison import Comparison
 
 _ESCAPES = {
@@ -68,14 +69,13 @@ def _caption(comparison: Comparison, rows: Sequence[Mapping[Any, Any]]) -> str:
     n = f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}"
     split = "test" if comparison.split == "test" else "validation"
     left = f" Provisional: {comparison.unfinished} of {comparison.num_runs} runs are not finished."
-    scaled = comparison.study.scaled
-    changes = formats.changes(scaled)
+    departed = escape(formats.departures(comparison.study, in_language("en")))
     return (
         f"{escape(comparison.study.question)} Top-1 accuracy on {split} in \\%, mean $\\pm$ half the 95\\,\\% interval "
         f"(Student's $t$) over seeds, {n}. Differences to the control, {escape(comparison.control.name)}, are in "
         "percentage points, paired by seed, with 95\\,\\% intervals; $p$ corrected by Holm. Bold: alone at rank 1."
         + (left if comparison.unfinished else "")
-        + (f" Scaled down: {escape(changes)}." if scaled else "")
+        + (f" {departed}" if departed else "")
     )
 
 

@@ -1,9 +1,10 @@
 """The report as Markdown, as GitHub shows it: the same answer, tables and words as the page, with the PNG pictures."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from bakeoff.reports import answer, formats, glossary, sheets, sheets_provenance
+from bakeoff.reports.interactive import Told
 from bakeoff.reports.sheets import Cell, Column, Sheet
 from bakeoff.reports.words import Words
 from bakeoff.results.comparison import Comparison
@@ -13,22 +14,17 @@ _SPECIAL = re.compile(r"([\\`*\[\]|~$@#]|(?<!\w)_|_(?!\w)|(?<=www)\.|:(?=//))")
 _STARTS_A_LIST = re.compile(r"^([-+]|\d+(?=[.)]\s))(?=[\s.)])")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
-Make = Callable[..., Sheet]
-TABLES: tuple[Make, ...] = (
-    *(sheets.leaderboard, sheets.differences, sheets.trials, sheets.per_class, sheets.confusions, sheets.references),
-)
-PROVENANCE: tuple[Make, ...] = (sheets_provenance.arms, sheets_provenance.every_run, sheets_provenance.test_reads)
 
-
-def markdown(comparison: Comparison, *, words: Words, pictures: Mapping[str, str]) -> str:
+def markdown(comparison: Comparison, *, words: Words, pictures: Mapping[str, str], images: Told | None = None) -> str:
     """Return the report of a study.
 
     Args:
         comparison: what to report.
         words: its language.
         pictures: alt text by the name of the file, which lies beside the report.
+        images: what the runs told by image; read here where it is not given.
     """
-    return "\n\n".join(_blocks(comparison, words, pictures)) + "\n"
+    return "\n\n".join(_blocks(comparison, words, pictures, images)) + "\n"
 
 
 def escape(text: str) -> str:
@@ -38,11 +34,11 @@ def escape(text: str) -> str:
     return _STARTS_A_LIST.sub(lambda found: f"{found[0]}\\" if found[0][-1].isdigit() else f"\\{found[0]}", plain)
 
 
-def _blocks(comparison: Comparison, words: Words, pictures: Mapping[str, str]) -> Iterator[str]:
+def _blocks(comparison: Comparison, words: Words, pictures: Mapping[str, str], images: Told | None) -> Iterator[str]:
     study = comparison.study
     yield f"# {escape(study.question)}"
-    if study.scaled:
-        yield f"**{escape(words('scaled', changes=formats.changes(study.scaled)))}**"
+    if departures := formats.departures(study, words):
+        yield f"**{escape(departures)}**"
     yield f"**{escape(answer.sentence(comparison, words=words))}**"
     if comparison.warnings:
         yield f"## {words('caveats')}"
@@ -50,17 +46,13 @@ def _blocks(comparison: Comparison, words: Words, pictures: Mapping[str, str]) -
     if pictures:
         yield f"## {words('pictures')}"
         yield from (f"![{escape(alt)}]({file})" for file, alt in pictures.items())
-    for make in TABLES:
-        sheet = make(comparison, words=words)
-        if sheet.rows:
-            yield from _section(_extremes(sheet, words) if sheet.key == "per_class" else sheet, words, level="##")
+    for sheet in sheets.known(comparison, words=words, images=images):
+        yield from _section(_extremes(sheet, words) if sheet.key == "per_class" else sheet, words, level="##")
     yield f"## {words('provenance')}"
     yield f"### {words('base')}"
     yield _fenced(study.control.trials[0].recipe.to_yaml(), "yaml")
-    for make in PROVENANCE:
-        sheet = make(comparison, words=words)
-        if sheet.rows or sheet.note:
-            yield from _section(sheet, words, level="###")
+    for sheet in sheets_provenance.known(comparison, words=words):
+        yield from _section(sheet, words, level="###")
     yield f"## {words('glossary')}"
     terms = glossary.terms(comparison, words=words)
     yield "\n".join(f"- **{escape(term)}**: {escape(meaning)}" for term, meaning in terms)
@@ -92,7 +84,7 @@ def _cell(cell: Cell) -> str:
     shown = ", ".join(f"[{escape(text)}]({address})" for text, address in cell.links) or escape(cell.text)
     if cell.detail:
         shown += f" ({escape(cell.detail)})"
-    return f"{shown} **{escape(cell.mark)}**" if cell.mark else shown
+    return " ".join([shown, *(f"**{escape(mark)}**" for mark in cell.marks)])
 
 
 def _extremes(sheet: Sheet, words: Words) -> Sheet:

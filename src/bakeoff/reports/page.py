@@ -27,26 +27,32 @@ HEIGHT_PX = 420  # of a picture that does not say its own
 _ADDS_STYLE = re.compile(r'document\.getElementById\("([0-9a-f]{64})"\)')
 
 
-def html(comparison: Comparison, *, words: Words) -> str:
+def html(comparison: Comparison, *, words: Words, images: interactive.Told | None = None) -> str:
     """Return the report of a study as one self-contained HTML file, to be written into the study's folder.
 
     The same comparison gives the same text.
+
+    Args:
+        comparison: what to report.
+        words: its language.
+        images: what the runs told by image; read here where it is not given.
     """
+    images = images or interactive.told(comparison)
     environment = _environment()
-    pictures = [_drawn(picture) for picture in interactive.figures(comparison, words=words)]
+    pictures = [_drawn(picture) for picture in interactive.figures(comparison, words=words, images=images)]
     plotly = _inside_script(interactive.script()) if pictures else ""
     style = environment.get_template("page.css").render(colours=canvas)
     script = environment.get_template("page.js").render()
     text = environment.get_template("page.html").render(
         words=words,
         study=comparison.study,
-        scaled=formats.changes(comparison.study.scaled),
+        departures=formats.departures(comparison.study, words),
         answer=answer.sentence(comparison, words=words),
         extent=list(_extent(comparison, words)),
         warnings=comparison.warnings,
         pictures=pictures,
-        sheets=list(_sheets(comparison, words)),
-        provenance=list(_provenance(comparison, words)),
+        sheets=list(sheets.known(comparison, words=words, images=images)),
+        provenance=list(sheets_provenance.known(comparison, words=words)),
         base=comparison.study.control.trials[0].recipe.to_yaml(),
         glossary=list(glossary.terms(comparison, words=words)),
         style=style,
@@ -95,7 +101,7 @@ def _drawn(picture: interactive.Picture) -> dict[str, Any]:
     content = json.dumps(picture.figure, allow_nan=False, separators=(",", ":"))
     height = picture.figure.get("layout", {}).get("height") or HEIGHT_PX
     return {
-        **{key: getattr(picture, key) for key in ("id", "title", "alt", "note")},
+        **{key: getattr(picture, key) for key in ("id", "title", "alt", "note", "hint")},
         "height": round(height),
         "json": content.replace("<", "\\u003c"),
     }
@@ -111,23 +117,3 @@ def _extent(comparison: Comparison, words: Words) -> Iterator[str]:
     yield ", ".join(sorted({recipe.data.name for recipe in recipes}))
     yield words("split_test" if comparison.split == "test" else "split_val")
     yield words("protocol", name=", ".join(sorted({recipe.protocol for recipe in recipes})))
-
-
-def _sheets(comparison: Comparison, words: Words) -> Iterator[sheets.Sheet]:
-    """Yield the tables that have a row."""
-    made = (
-        sheets.leaderboard,
-        sheets.differences,
-        sheets.trials,
-        sheets.per_class,
-        sheets.confusions,
-        sheets.references,
-    )
-    yield from (sheet for sheet in (make(comparison, words=words) for make in made) if sheet.rows)
-
-
-def _provenance(comparison: Comparison, words: Words) -> Iterator[sheets.Sheet]:
-    """Yield the tables of provenance; one without rows and without a word on why is left out."""
-    origins = (sheets_provenance.environments, sheets_provenance.every_run, sheets_provenance.test_reads)
-    made = (sheets_provenance.arms, *origins)
-    yield from (sheet for sheet in (make(comparison, words=words) for make in made) if sheet.rows or sheet.note)

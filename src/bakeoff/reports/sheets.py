@@ -1,7 +1,7 @@
 """The tables of the page: what stands in each cell, and by what it is sorted. The raw values come from `tables`."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from bakeoff.reports import formats, tables
-from bakeoff.reports.interactive.counts import count
+from bakeoff.reports import formats, measures, tables
+from bakeoff.reports.interactive import Told, told
 from bakeoff.reports.words import Words
 from bakeoff.results import metrics
 from bakeoff.results.comparison import ArmScore, Comparison
@@ -48,14 +48,14 @@ class Cell:
         text: of the value.
         sort: what it is sorted by; None sorts last.
         detail: small print, such as an interval.
-        mark: a word that distinguishes it, such as "best".
+        marks: words that distinguish it, such as "best".
         links: stand in place of the text.
     """
 
     text: str
     sort: float | str | None = None
     detail: str = ""
-    mark: str = ""
+    marks: tuple[str, ...] = ()
     links: tuple[Link, ...] = ()
 
 
@@ -87,10 +87,20 @@ class Sheet:
         return len(self.rows) > (3 if self.key == "leaderboard" else LONG)
 
 
+def known(comparison: Comparison, *, words: Words, images: Told | None = None) -> Iterator[Sheet]:
+    """Yield the tables that have a row, in the order of a report; predictions are read where they are not given."""
+    plain = (leaderboard, differences, trials, per_class)
+    made = [make(comparison, words=words) for make in plain]
+    made.append(confusions(comparison, images or told(comparison), words=words))
+    made.append(references(comparison, words=words))
+    yield from (sheet for sheet in made if sheet.rows)
+
+
 def leaderboard(comparison: Comparison, *, words: Words) -> Sheet:
     """Return a row an arm, best mean first; the best is marked only where it is alone at rank 1."""
+    accuracy = words("top1_test" if comparison.split == "test" else "top1_val")
     columns = (
-        *(numeric(words("rank")), Column(title=words("arm"), heads_row=True), numeric(words("top1"), PER_CENT)),
+        *(numeric(words("rank")), Column(title=words("arm"), heads_row=True), numeric(accuracy, PER_CENT)),
         *(numeric(words("n")), numeric(words("to_control"), words("points")), numeric(words("p_holm"))),
         *(numeric(words("better"), PER_CENT), numeric(words("seeds_needed"))),
         *(numeric(words("params"), words("millions")), numeric(words("macs"), words("millions"))),
@@ -100,10 +110,12 @@ def leaderboard(comparison: Comparison, *, words: Words) -> Sheet:
     for raw in rows_of(tables.leaderboard(comparison)):
         kind = "control" if raw["is_control"] else "best" if raw["best"] else ""
         also = words("also", names=raw["repeated"]) if raw["repeated"] else ""
+        lost = words("num_diverged", n=len(raw["diverged"])) if raw["diverged"] else ""
+        marks = tuple(mark for mark in (kind and words(kind), lost) if mark)
         mean = formats.interval(raw["top1"], raw["top1_low"], raw["top1_high"], raw["n"])
         cells = (
             number(formats.count, raw["rank"]),
-            Cell(text=raw["arm"], sort=raw["arm"], detail=also, mark=words(kind) if kind else ""),
+            Cell(text=raw["arm"], sort=raw["arm"], detail=also, marks=marks),
             Cell(text=mean.removesuffix(f" (n = {raw['n']})"), sort=_sortable(raw["top1"])),
             number(formats.count, raw["n"]),
             _difference(raw["difference"], raw["difference_low"], raw["difference_high"], words),
@@ -140,7 +152,8 @@ def differences(comparison: Comparison, *, words: Words) -> Sheet:
     floor = comparison.floor
     note = words("note_differences_no_floor")
     if floor is not None:
-        note = words("note_differences", floor=formats.percent(floor.sd, digits=2))
+        spread, twenty = (formats.percent(x, digits=2) for x in (floor.sd, measures.once_in_twenty(floor)))
+        note = words("note_differences", floor=spread, twenty=twenty)
     return Sheet(key="differences", columns=columns, rows=tuple(rows), note=note)
 
 
@@ -185,22 +198,21 @@ def per_class(comparison: Comparison, *, words: Words) -> Sheet:
     return Sheet(key="per_class", columns=tuple(columns), rows=tuple(rows), note=note)
 
 
-def confusions(comparison: Comparison, *, words: Words) -> Sheet:
+def confusions(comparison: Comparison, images: Told, *, words: Words) -> Sheet:
     """Return the mistakes that the arm with the best mean makes most often, summed over its seeds."""
     score = foremost(comparison)
     columns = (
         *(Column(title=words("true_class"), heads_row=True), Column(title=words("called"))),
         *(numeric(words("count")), numeric(words("share"), PER_CENT)),
     )
-    counted, _ = count([score], comparison.split)
     rows = []
-    for counts in counted:
+    if counts := images.of(score):
         of_class = counts.confusion.sum(axis=1)
         for true, called, n in metrics.top_confusions(counts.confusion, NUM_CONFUSIONS):
             share = number(formats.percent, n / int(of_class[true]))
             cells = (text(counts.classes[true]), text(counts.classes[called]), number(formats.count, n), share)
             rows.append(Row(cells=cells))
-    note = words("note_confusions", arm=score.name, n=sum(counts.num_runs for counts in counted))
+    note = words("note_confusions", arm=score.name, n=counts.num_runs if counts else 0)
     return Sheet(key="confusions", columns=columns, rows=tuple(rows), note=note)
 
 
@@ -211,7 +223,7 @@ def references(comparison: Comparison, *, words: Words) -> Sheet:
         *(numeric(words("ours"), PER_CENT), Column(title=words("source"), wide=True)),
     )
     rows = []
-    for reference in comparison.study.references:
+    for reference in comparison.references:
         mean = comparison.arm(reference.arm).mean
         ours = Cell(text=formats.MISSING)
         if mean is not None:

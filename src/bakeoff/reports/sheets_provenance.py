@@ -1,6 +1,6 @@
 """The tables of where the numbers come from: what arms change, machines, runs, looks at the test split."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -9,6 +9,12 @@ from bakeoff.reports import formats, tables
 from bakeoff.reports.sheets import Cell, Column, Row, Sheet, address, number, numeric, rows_of, text
 from bakeoff.reports.words import Words
 from bakeoff.results.comparison import Comparison
+
+
+def known(comparison: Comparison, *, words: Words) -> Iterator[Sheet]:
+    """Yield the tables that have a row or a word on why not, in the order of a report."""
+    made = (make(comparison, words=words) for make in (arms, environments, every_run, test_reads))
+    yield from (sheet for sheet in made if sheet.rows or sheet.note)
 
 
 def arms(comparison: Comparison, *, words: Words) -> Sheet:

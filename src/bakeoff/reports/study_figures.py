@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bakeoff.errors import DataError
-from bakeoff.reports import formats, tables, tradeoffs
+from bakeoff.reports import formats, measures, tables, tradeoffs
 from bakeoff.reports.canvas import ARMS, BLACK, GREY, PALE, style
 from bakeoff.reports.fonts import drawable
 from bakeoff.reports.ladder import Row, ladder
@@ -27,6 +27,10 @@ __all__ = [
     "efficiency_analysis",
 ]
 
+NAMES = (
+    *("accuracy_comparison", "ablation_analysis", "efficiency_analysis", "architecture_comparison"),
+    "accuracy_by_setting",
+)
 BELOW = 0.3  # its mean lie the seeds of an arm, in rows
 MOST_REFERENCES = 8
 Cells = Mapping[Any, Any]  # a row of a table
@@ -45,13 +49,13 @@ def colours(comparison: Comparison) -> dict[str, str]:
 
 
 def drawn(comparison: Comparison) -> dict[str, Figure]:
-    """Return every figure that has something to show, by name."""
+    """Return every figure that has something to show, by its name of NAMES."""
     figures: dict[str, Figure] = {}
     if any(score.top1 for score in comparison.arms):
         figures["accuracy_comparison"] = accuracy_comparison(comparison)
         if any(score.to_control for score in comparison.arms):
             figures["ablation_analysis"] = ablation_analysis(comparison)
-        if any(score.top1 and score.params_m is not None for score in comparison.arms):
+        if tradeoffs.costs_differ(comparison):
             figures["efficiency_analysis"] = efficiency_analysis(comparison)
         figures["architecture_comparison"] = architecture_comparison(comparison)
         if tradeoffs.setting(comparison) and any(score.top1 and score.arm.at for score in comparison.arms):
@@ -66,7 +70,7 @@ def accuracy_comparison(comparison: Comparison) -> Figure:
         DataError: no run has finished.
     """
     rows = _rows(comparison)
-    references = comparison.study.references
+    references = comparison.references
     with style(_texts(comparison)):
         figure, (axes,) = ladder(
             [Row(name=row["label"], text=_accuracy(row), colour=GREY if row["is_control"] else BLACK) for row in rows],
@@ -89,8 +93,7 @@ def accuracy_comparison(comparison: Comparison) -> Figure:
 def ablation_analysis(comparison: Comparison) -> Figure:
     """Draw each paired difference with its interval around zero, over the band of noise.
 
-    The band is one standard deviation, to either side, of the difference between two runs of one recipe that differ
-    in their seed: the pooled spread of a run times the square root of two.
+    The band is one standard deviation, to either side, of the difference of two runs that differ in the seed alone.
 
     Raises:
         DataError: no arm has a difference to the control.
@@ -100,9 +103,10 @@ def ablation_analysis(comparison: Comparison) -> Figure:
         raise DataError(comparison.study.name, found="no differences", expected="two arms with a seed in common")
     own, notes = colours(comparison), list(_unpaired_notes(comparison))
     if comparison.floor:
-        noise = 100 * math.sqrt(2) * comparison.floor.sd
+        noise, twenty = 100 * measures.noise_of_two(comparison.floor), 100 * measures.once_in_twenty(comparison.floor)
         notes.append(
-            f"Band: ±{noise:.2f} points, the standard deviation of the difference between two runs of one recipe."
+            f"Band: ±{noise:.2f} points, one standard deviation of the difference of two runs that differ in the seed "
+            f"alone; about once in twenty it is beyond ±{twenty:.2f}."
         )
     with style(_texts(comparison)):
         figure, (axes,) = ladder(
@@ -125,10 +129,10 @@ def ablation_analysis(comparison: Comparison) -> Figure:
 
 
 def efficiency_analysis(comparison: Comparison) -> Figure:
-    """Draw accuracy against parameters, multiply-adds and training time, each with its Pareto front.
+    """Draw accuracy against the costs in which arms differ, each with its Pareto front.
 
     Raises:
-        DataError: no run has finished, or none knows what it cost.
+        DataError: no run has finished, or arms cost the same as far as it is known.
     """
     return tradeoffs.efficiency_analysis(comparison, colours=colours(comparison))
 
@@ -174,7 +178,7 @@ def _rows(comparison: Comparison) -> list[dict[Any, Any]]:
 def _texts(comparison: Comparison) -> Iterator[str]:
     yield comparison.study.question
     yield from (score.name for score in comparison.arms)
-    yield from (reference.source for reference in comparison.study.references)
+    yield from (reference.source for reference in comparison.references)
 
 
 def _split(comparison: Comparison) -> str:
@@ -196,7 +200,7 @@ def _pair(row: Cells) -> str:
 
 
 def _reference_notes(comparison: Comparison) -> Iterator[str]:
-    references = comparison.study.references
+    references = comparison.references
     for reference in references[:MOST_REFERENCES]:
         said = f"◇ {reference.arm}, {formats.percent(reference.top1)} % by others: {reference.source}"
         yield drawable(said)
@@ -208,7 +212,7 @@ def _unpaired_notes(comparison: Comparison) -> Iterator[str]:
     control = comparison.control
     without = [score.name for score in comparison.arms if score is not control and score.to_control is None]
     if without:
-        yield drawable(f"No seed finished in common with {control.name}, so not shown: {', '.join(without)}.")
+        yield drawable(f"No seed finished in common with {control.name}, so not shown: {formats.names(without)}.")
 
 
 def _accuracies(axes: Axes, rows: Sequence[Cells], own: Mapping[str, str]) -> None:
@@ -217,7 +221,8 @@ def _accuracies(axes: Axes, rows: Sequence[Cells], own: Mapping[str, str]) -> No
             colour = own[row["arm"]]
             seeds = [100 * value for value in row["by_seed"].values()]
             axes.scatter(seeds, [y + BELOW] * len(seeds), s=12, color=colour, alpha=0.5, lw=0, zorder=2)
-            _mark(axes, y, row["top1"], row["top1_low"], row["top1_high"], colour, filled=True)
+            low, high = max(row["top1_low"], 0.0), min(row["top1_high"], 1.0)
+            _mark(axes, y, row["top1"], low, high, colour, filled=True)
 
 
 def _mark(axes: Axes, y: int, value: float, low: float, high: float, colour: str, *, filled: bool) -> None:

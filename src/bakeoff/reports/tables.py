@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from bakeoff.record import Record
+from bakeoff.reports import formats
 from bakeoff.results import statistics
-from bakeoff.results.comparison import ArmScore, Comparison
+from bakeoff.results.comparison import ArmScore, Comparison, Contrast
 from bakeoff.results.statistics import Difference
 
 # Columns and their types. Text stays what it was: pandas' own type refuses names that are not quite Unicode.
@@ -73,14 +74,19 @@ def leaderboard(comparison: Comparison) -> pd.DataFrame:
         comparison: `top1` and its bounds are of `comparison.split`, fractions, over `n` seeds; `top5` a mean.
 
     Returns:
-        Columns LEADERBOARD. `best`: alone at rank 1, before others that have a rank. `repeated`: names of arms with the
-        same recipe, as text. `changes`: what the arm changes in the control, as text. `by_seed`: seed -> top-1 of
-        finished runs. `folders`: seed -> folder of every run there is. `diverged`: seeds that diverged.
+        Columns LEADERBOARD. `best`: alone at rank 1, before others that have a rank, and with a network that is no
+        other arm's. `repeated`: names of arms with the same recipe, as text. `changes`: what the arm changes in the
+        control, as text. `by_seed`: seed -> top-1 of finished runs. `folders`: seed -> folder of every run there is.
+        `diverged`: seeds that diverged.
     """
     ranks = [score.rank for score in comparison.arms]
     alone = ranks.count(1) == 1 and sum(rank is not None for rank in ranks) > 1
+    twins = {name for names in comparison.repeats for name in names}
     by_mean = sorted(comparison.arms, key=lambda s: -s.mean.estimate if s.mean else np.inf)
-    rows = [_leaderboard_row(score, comparison, best=alone and score.rank == 1) for score in by_mean]
+    rows = [
+        _leaderboard_row(score, comparison, best=alone and score.rank == 1 and score.name not in twins)
+        for score in by_mean
+    ]
     return _frame(rows, LEADERBOARD)
 
 
@@ -91,14 +97,12 @@ def differences(comparison: Comparison) -> pd.DataFrame:
         Columns DIFFERENCES: `a` less `b`, fractions. `contrast` tells the file's own pairs, which are corrected
         among themselves.
     """
-    scores = [score for score in comparison.arms if score.to_control is not None]
+    control = comparison.control.name
     to_control = [
-        _difference_row(score.name, comparison.control.name, score.to_control, score.p_holm, contrast=False)
-        for score in scores
-        if score.to_control is not None
+        _difference_row(score.name, control, score.to_control, score) for score in comparison.arms if score.to_control
     ]
     to_control.sort(key=lambda row: -row["difference"])
-    contrasts = [_difference_row(c.a, c.b, c.difference, c.p_holm, contrast=True) for c in comparison.contrasts]
+    contrasts = [_difference_row(c.a, c.b, c.difference, c) for c in comparison.contrasts]
     return _frame([*to_control, *contrasts], DIFFERENCES)
 
 
@@ -168,8 +172,8 @@ def _leaderboard_row(score: ArmScore, comparison: Comparison, *, best: bool) -> 
     row |= {"arm": score.name, "best": best, "is_control": score is comparison.control, "n": len(score.top1)}
     row["model"] = score.arm.trials[0].recipe.model.name
     row["top5"] = _top5(score, comparison.split)
-    row["repeated"] = ", ".join(score.arm.repeated)
-    row["changes"] = "; ".join(f"{key}: {old} → {new}" for key, (old, new) in score.arm.changed.items())
+    row["repeated"] = formats.names(score.arm.repeated)
+    row["changes"] = formats.changes(score.arm.changed)
     row["by_seed"] = dict(score.top1)
     row["folders"] = {seed: record.folder for seed, record in score.runs.items()}
     row["diverged"] = [seed for seed, record in score.runs.items() if record.status == "diverged"]
@@ -183,8 +187,7 @@ def _leaderboard_row(score: ArmScore, comparison: Comparison, *, best: bool) -> 
     return row
 
 
-def _difference_row(a: str, b: str, between: Difference, p_holm: float | None, *, contrast: bool) -> dict[str, Any]:
-    needed = None if between.sd is None else statistics.seeds_needed(between.estimate, between.sd)
+def _difference_row(a: str, b: str, between: Difference, judged: ArmScore | Contrast) -> dict[str, Any]:
     return {
         "a": a,
         "b": b,
@@ -194,10 +197,10 @@ def _difference_row(a: str, b: str, between: Difference, p_holm: float | None, *
         "n": between.n,
         "sd": between.sd,
         "p": between.p,
-        "p_holm": p_holm,
-        "separable": p_holm is not None and p_holm < statistics.ALPHA,
-        "seeds_needed": needed,
-        "contrast": contrast,
+        "p_holm": judged.p_holm,
+        "separable": judged.separable,
+        "seeds_needed": judged.seeds_needed,
+        "contrast": isinstance(judged, Contrast),
     }
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from bakeoff.errors import DataError
-from bakeoff.reports import formats
+from bakeoff.reports import formats, measures
 from bakeoff.reports.canvas import BLUE, GREY, blank, headline, style
 from bakeoff.reports.fonts import drawable, shorten
+from bakeoff.reports.ladder import FOOT_IN, NOTE_IN, write_notes
 from bakeoff.results.comparison import ArmScore, Comparison
 
 HEAD_IN, PANEL_IN, GAP_IN = 0.85, 2.15, 0.74  # heights: above the panels, of each, below each
@@ -39,19 +40,19 @@ class Point:
 
 
 def efficiency_analysis(comparison: Comparison, *, colours: Mapping[str, str]) -> Figure:
-    """Draw accuracy against parameters, multiply-adds and training time, each with its Pareto front.
+    """Draw accuracy against parameters, multiply-adds and training time where arms differ, with their Pareto fronts.
 
     Args:
         comparison: of one finished run or more.
         colours: of the arms.
 
     Raises:
-        DataError: no run has finished, or no arm knows what it cost.
+        DataError: no run has finished, or arms cost the same as far as it is known.
     """
     panels = [(title, unit, _points(comparison, cost, colours)) for title, unit, cost in COSTS]
-    panels = [panel for panel in panels if panel[2]]
+    panels = [panel for panel in panels if measures.costs_differ([point.x for point in panel[2]])]
     if not panels:
-        raise DataError(comparison.study.name, found="no costs", expected="a finished run that knows its costs")
+        raise DataError(comparison.study.name, found="no costs that differ", expected="finished runs of unlike costs")
     height = HEAD_IN + (PANEL_IN + GAP_IN) * len(panels)
     with style([score.name for score in comparison.arms]):
         figure = blank(height_in=height)
@@ -67,11 +68,17 @@ def efficiency_analysis(comparison: Comparison, *, colours: Mapping[str, str]) -
             f"Top-1 on {_split(comparison)}, %, with 95 % intervals over seeds; dashed: the Pareto front of the means",
         )
     listed = (
-        f"{title} ({unit}): " + ", ".join(f"{p.name} {formats.significant(p.x)}" for p in front(points))
+        f"{title} ({unit}): " + formats.names(f"{p.name} {formats.significant(p.x)}" for p in front(points))
         for title, unit, points in panels
     )
-    figure.set_label(f"Top-1 on {_split(comparison)} against cost. On the Pareto front of {'; of '.join(listed)}")
+    figure.set_label(f"Top-1 on {_split(comparison)} against cost. On the Pareto front of {'. Of '.join(listed)}")
     return figure
+
+
+def costs_differ(comparison: Comparison) -> bool:
+    """Tell whether `efficiency_analysis` has anything to draw."""
+    of = [[cost(score) for score in comparison.arms if score.mean] for _, _, cost in COSTS]
+    return any(measures.costs_differ([cost for cost in costs if cost is not None]) for costs in of)
 
 
 def front(points: Sequence[Point]) -> list[Point]:
@@ -108,10 +115,14 @@ def accuracy_by_setting(comparison: Comparison) -> Figure:
     scores.sort(key=lambda score: at[score.name])
     points = _points(comparison, lambda score: at.get(score.name), dict.fromkeys(at, BLUE))
     points.sort(key=lambda point: point.x)
-    with style([key]):
-        figure = blank(height_in=4.6)
+    notes = [drawable(note) for note in _lost(comparison, key)]
+    height = 4.6 + NOTE_IN * len(notes)
+    with style([key, *notes]):
+        figure = blank(height_in=height)
         axes = figure.subplots()
-        figure.subplots_adjust(left=0.075, right=0.97, top=1 - HEAD_IN / 4.6, bottom=0.13)
+        foot = FOOT_IN + NOTE_IN * len(notes)
+        figure.subplots_adjust(left=0.075, right=0.97, top=1 - HEAD_IN / height, bottom=foot / height)
+        write_notes(figure, notes)
         for score in scores:
             seeds = [100 * value for value in score.top1.values()]
             axes.scatter([at[score.name]] * len(seeds), seeds, s=16, color=BLUE, alpha=0.4, lw=0)
@@ -129,6 +140,17 @@ def accuracy_by_setting(comparison: Comparison) -> Figure:
     return figure
 
 
+def _lost(comparison: Comparison, key: str) -> Iterator[str]:
+    """Yield a note on runs of the axis that diverged, if any did."""
+    lost = [
+        (score.name, sum(run.status == "diverged" for run in score.runs.values()))
+        for score in comparison.arms
+        if key in score.arm.at
+    ]
+    if any(n for _, n in lost):
+        yield f"Runs that diverged are not shown: {formats.names(f'{name} ({n})' for name, n in lost if n)}."
+
+
 def _points(
     comparison: Comparison, cost: Callable[[ArmScore], float | None], colours: Mapping[str, str]
 ) -> list[Point]:
@@ -138,9 +160,8 @@ def _points(
         x, mean = cost(score), score.mean
         if x is not None and mean is not None:
             y = 100 * mean.estimate
-            low, high = (y if bound is None else 100 * bound for bound in (mean.low, mean.high))
-            colour = colours[score.name]
-            found.append(Point(name=score.name, colour=colour, x=x, y=y, low=max(low, 0.0), high=min(high, 100.0)))
+            low, high = measures.bounds(mean, clipped=True)
+            found.append(Point(name=score.name, colour=colours[score.name], x=x, y=y, low=low, high=high))
     return found
 
 

@@ -16,6 +16,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "light": ("Light", "浅色"),
     "contents": ("Contents", "目录"),
     "scaled": ("Scaled down: {changes}.", "缩小规模运行：{changes}。"),
+    "departed": ("Not as in the study's file: {changes}.", "与研究文件不同：{changes}。"),
     "answer": ("The answer", "结论"),
     "caveats": ("Before you read on", "阅读前请注意"),
     "num_runs": ("{n} runs", "{n} 次训练"),
@@ -37,14 +38,18 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     # What stands below their titles.
     "note_leaderboard": (
         "Top-1 accuracy is the mean over seeds ± half its 95 % interval. "
-        "The best is marked only where it is alone at rank 1.",
-        "Top-1 准确率：各随机种子的均值 ± 95 % 置信区间的半宽。只有独占第 1 名时才标记为最佳。",
+        "The best is marked only where it is alone at rank 1. Ranks are corrected over all pairs of arms, "
+        "so an arm can differ from the control and still share its rank.",
+        "Top-1 准确率：各随机种子的均值 ± 95 % 置信区间的半宽。只有独占第 1 名时才标记为最佳。"
+        "名次按所有两两比较校正，因此与对照组有差异的实验组仍可能与其名次相同。",
     ),
     "note_differences": (
-        "A less B, paired by seed. Below the noise floor of {floor} points, a difference of two runs says little.",
-        "A 减 B，按随机种子配对。噪声下限为 {floor} 个百分点；两次训练之差若低于它，说明不了什么。",
+        "A − B, paired by seed. The noise floor, {floor} points, is the spread of one run over seeds: two runs that "
+        "differ in the seed alone differ by more than {twenty} points about once in twenty.",
+        "A − B，按随机种子配对。噪声下限（{floor} 个百分点）为单次训练随随机种子变化的标准差："
+        "仅随机种子不同的两次训练，约每二十次有一次相差超过 {twenty} 个百分点。",
     ),
-    "note_differences_no_floor": ("A less B, paired by seed.", "A 减 B，按随机种子配对。"),
+    "note_differences_no_floor": ("A − B, paired by seed.", "A − B，按随机种子配对。"),
     "note_trials": (
         "What each arm tried. Validation chose, on average over the seeds; test was not asked.",
         "各实验组尝试过的设置。由验证集按各随机种子的均值选出，未使用测试集。",
@@ -63,13 +68,15 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "在其他条件下由他人报告，仅供对照参考，不参与任何检验。",
     ),
     "no_javascript": (
-        "The pictures need JavaScript. The PNG files beside this page show the same, and the tables hold every number.",
-        "交互图表需要 JavaScript。本页旁的 PNG 文件内容相同，所有数字均可在下方表格中查到。",
+        "The pictures need JavaScript. The PNG files beside this page show accuracy, differences and costs; "
+        "the tables hold the final numbers.",
+        "交互图表需要 JavaScript。本页旁的 PNG 文件展示准确率、差异与代价；最终数字见下方表格。",
     ),
     # Columns.
     "rank": ("Rank", "名次"),
     "arm": ("Arm", "实验组"),
-    "top1": ("Top-1", "Top-1 准确率"),
+    "top1_test": ("Top-1 on test", "测试集 Top-1"),
+    "top1_val": ("Top-1 on validation", "验证集 Top-1"),
     "n": ("Seeds", "种子数"),
     "sd": ("SD", "标准差"),
     "to_control": ("Difference to control", "与对照组之差"),
@@ -82,7 +89,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "images_per_s": ("Images/s", "图像/秒"),
     "seeds_needed": ("Seeds to settle", "定论所需种子数"),
     "runs": ("Runs, by seed", "各种子的训练"),
-    "pair": ("A less B", "A 减 B"),
+    "pair": ("A − B", "A − B"),
     "difference": ("Difference", "差异"),
     "beyond_noise": ("Beyond noise", "超出噪声"),
     "trial": ("Setting", "设置"),
@@ -95,7 +102,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "precision": ("Precision", "精确率"),
     "f1": ("F1", "F1"),
     "true_class": ("True class", "真实类别"),
-    "called": ("Called", "误判为"),
+    "called": ("Predicted", "预测为"),
     "count": ("Times", "次数"),
     "share": ("Of the class", "占该类比例"),
     "theirs": ("Theirs", "他人结果"),
@@ -133,6 +140,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "running": ("running", "进行中"),
     "interrupted": ("interrupted", "已中断"),
     "diverged": ("diverged", "已发散"),
+    "num_diverged": ("{n} diverged", "{n} 次发散"),
     # Tables at hand.
     "filter": ("Filter", "筛选"),
     "none_found": ("No row has these words.", "没有符合条件的行。"),
@@ -146,9 +154,10 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     # Glossary: term and meaning.
     "term_interval": ("95 % interval", "95 % 置信区间"),
     "text_interval": (
-        "Where the mean over other seeds would fall: Student's t over the runs' accuracies. One seed has none. "
-        "It speaks of seeds, not of other images.",
-        "换用其他随机种子时均值可能所在的范围：对各次训练的准确率用学生 t 分布计算。单个种子没有区间。"
+        "Made like this again and again, 19 of 20 such intervals hold the true mean over seeds: Student's t over the "
+        "runs' accuracies. One seed has none. It speaks of seeds, not of other images.",
+        "若反复以同样方式求区间，20 个中有 19 个包含对所有随机种子的真实均值：对各次训练的准确率用学生 t 分布计算。"
+        "单个种子没有区间。"
         "它反映的是随机种子的影响，而非换一批图像的影响。",
     ),
     "term_difference": ("Paired difference", "配对差异"),
@@ -185,8 +194,8 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "term_seeds": ("Seeds to settle", "定论所需种子数"),
     "text_seeds": (
         "How many seeds each arm needs to tell a difference of the size that was seen from none, four times in five, "
-        "before correction.",
-        "若真实差异等于观测值，要以 80 % 的把握（未校正）将其与零区分开，每个实验组所需的随机种子数。",
+        "after correction.",
+        "若真实差异等于观测值，要以 80 % 的把握（校正后）将其与零区分开，每个实验组所需的随机种子数。",
     ),
     "term_macs": ("Parameters and MACs", "参数量与乘加运算"),
     "text_macs": (

@@ -7,6 +7,14 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "Left out, since their predictions are missing or cannot be read: {runs}.",
         "因预测结果缺失或无法读取而未计入：{runs}。",
     ),
+    "runs_diverged": ("Runs that diverged are not shown: {runs}.", "未显示已发散的训练：{runs}。"),
+    # What a reader can do on a screen.
+    "hint_curves": (
+        "Choose a quantity above; press an arm's name to hide it.",
+        "可在上方选择指标；点击实验组名称可隐藏或显示。",
+    ),
+    "hint_cost": ("Choose a cost above.", "可在上方选择代价。"),
+    "hint_confusion": ("Drag to zoom in.", "拖动可放大。"),
     # Quantities, on axes and in labels.
     "test_accuracy": ("Top-1 accuracy on test", "测试集 Top-1 准确率"),
     "val_accuracy": ("Top-1 accuracy on validation", "验证集 Top-1 准确率"),
@@ -38,8 +46,8 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "空心菱形为他人在其他条件下得到的结果。",
     ),
     "picture_accuracy_alt": (
-        "{quantity} of {count} arms, in per cent. Best: {best}, {high}. Last: {worst}, {low}.",
-        "{count} 个实验组的{quantity}（%）。最高：{best}，{high}；最低：{worst}，{low}。",
+        "{quantity} of {count} arms, in per cent. Highest mean: {best}, {high}. Lowest: {worst}, {low}.",
+        "{count} 个实验组的{quantity}（%）。均值最高：{best}，{high}；最低：{worst}，{low}。",
     ),
     # Differences.
     "picture_difference": ("Difference to the control, {control}", "与对照组 {control} 之差"),
@@ -49,10 +57,11 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "按随机种子配对：各实验组减去 {control}，附 95 % 置信区间。实心标记表示校正后超出噪声，空心表示未超出。",
     ),
     "picture_difference_floor": (
-        "Grey band, ± {noise} points: the typical difference of two runs that differ in nothing but the seed "
-        "(√2 times the noise floor of {spread} points, {df} degrees of freedom).",
-        "灰色带（± {noise} 个百分点）：仅随机种子不同的两次训练之间的典型差异"
-        "（噪声下限 {spread} 个百分点的 √2 倍，自由度 {df}）。",
+        "Grey band, ± {noise} points: one standard deviation of the difference of two runs that differ in the seed "
+        "alone (√2 times the noise floor of {spread} points, {df} degrees of freedom); about once in twenty it is "
+        "beyond ± {twenty}.",
+        "灰色带（± {noise} 个百分点）：仅随机种子不同的两次训练之差的一个标准差"
+        "（噪声下限 {spread} 个百分点的 √2 倍，自由度 {df}）；约每二十次有一次超出 ± {twenty}。",
     ),
     "picture_difference_alt": (
         "Differences to {control} in points, with 95 % intervals: {listed}.",
@@ -61,14 +70,12 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     # Curves.
     "picture_curves": ("Training, epoch by epoch", "训练过程"),
     "picture_curves_runs": (
-        "Strong lines are means over seeds, thin ones single runs. "
-        "Choose a quantity above; press an arm's name to hide it.",
-        "粗线为各随机种子的均值，细线为单次训练。可在上方选择指标；点击实验组名称可隐藏或显示。",
+        "Strong lines are means over seeds, thin ones single runs.",
+        "粗线为各随机种子的均值，细线为单次训练。",
     ),
     "picture_curves_band": (
-        "Lines are means over seeds, bands reach from the lowest to the highest of them; {runs} runs in all. "
-        "Choose a quantity above; press an arm's name to hide it.",
-        "线为各随机种子的均值，色带为其最低到最高值；共 {runs} 次训练。可在上方选择指标；点击实验组名称可隐藏或显示。",
+        "Lines are means over seeds, bands reach from the lowest to the highest of them; {runs} runs in all.",
+        "线为各随机种子的均值，色带为其最低到最高值；共 {runs} 次训练。",
     ),
     "picture_curves_hidden": ("{shown} arms are switched on at first.", "初始只显示其中 {shown} 个实验组。"),
     "picture_curves_alt": (
@@ -78,8 +85,8 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     # Costs.
     "picture_cost": ("Accuracy against its cost", "准确率与代价"),
     "picture_cost_note": (
-        "The line joins the arms that no other beats in both. Choose a cost above.",
-        "连线为帕累托前沿：没有其他实验组在准确率和代价两方面都更优。可在上方选择代价。",
+        "The line joins the arms that no other beats in both.",
+        "连线为帕累托前沿：没有其他实验组在准确率和代价两方面都更优。",
     ),
     "picture_cost_alt": (
         "{quantity} against {cost}. No other arm is both better and cheaper than: {unbeaten}.",
@@ -92,8 +99,8 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "小点为各次训练（每个随机种子一次）；连线经过均值，附 95 % 置信区间。",
     ),
     "picture_setting_alt": (
-        "{quantity} for {setting} from {low} to {high}. Best at {best}: {top1}.",
-        "{setting} 从 {low} 到 {high} 时的{quantity}。在 {best} 处最高：{top1}。",
+        "{quantity} for {setting} from {low} to {high}. Highest mean at {best}: {top1}.",
+        "{setting} 从 {low} 到 {high} 时的{quantity}。均值在 {best} 处最高：{top1}。",
     ),
     "picture_trials": ("What each arm tried", "各实验组尝试的设置"),
     "picture_trials_note": (
@@ -106,13 +113,12 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "{arms} 个实验组所尝试设置的验证集准确率。选中：{chosen}。",
     ),
     # Images.
-    "picture_confusion": ("What is called what", "混淆矩阵"),
+    "picture_confusion": ("Confusion matrix", "混淆矩阵"),
     "picture_confusion_note": (
         "{arm}, summed over {runs} runs. A row is a true class; colour is the share of its images, "
-        "on a scale of square roots that shows one mistake in a hundred. Drag to zoom in. Most frequent: {mistakes}.",
+        "on a scale of square roots that shows one mistake in a hundred. Most frequent: {mistakes}.",
         "{arm}，对 {runs} 次训练求和。每行为一个真实类别；颜色表示该类图像的占比，采用平方根刻度，"
-        "百分之一的误判也能看见。"
-        "拖动可放大。最常见：{mistakes}。",
+        "百分之一的误判也能看见。最常见：{mistakes}。",
     ),
     "picture_confusion_alt": (
         "Confusion matrix of {arm}, {classes} classes. Most frequent mistakes: {mistakes}.",
@@ -120,7 +126,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     ),
     "mistake": ("{true} called {called} ({share} %)", "{true} 被误判为 {called}（{share} %）"),
     "no_mistakes": ("none", "无"),
-    "picture_reliability": ("Can its confidence be believed?", "可靠性图"),
+    "picture_reliability": ("Reliability diagram", "可靠性图"),
     "picture_reliability_note": (
         "On the dotted line, confidence is as high as accuracy; below it the network is too sure of itself. "
         "ECE is the mean distance from it, weighted by images, which are counted below.",
@@ -133,9 +139,10 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     ),
     "picture_recall": ("Recall by class: {best} and {control}", "各类别召回率：{best} 与 {control}"),
     "picture_recall_note": (
-        "Sorted by difference. By chance of its images alone, "
-        "a class may differ by {noise} points: few rows mean anything.",
-        "按差异排序。仅因图像抽样的偶然性，单个类别就可能相差 {noise} 个百分点：只有少数行有意义。",
+        "Sorted by difference. By chance of its images alone, about one class in twenty would differ by more than "
+        "{noise} points; {beyond} of {classes} classes do.",
+        "按差异排序。仅因图像抽样的偶然性，约每二十个类别就有一个相差超过 {noise} 个百分点；"
+        "{classes} 个类别中有 {beyond} 个如此。",
     ),
     "picture_recall_cut": (
         "Shown are the {shown} of {classes} classes with the greatest gains and losses.",

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bakeoff.errors import BakeoffError
 from bakeoff.record import Record
 from bakeoff.results import statistics
 from bakeoff.results.statistics import Difference, Interval, Spread
 from bakeoff.study import Arm, Study, Trial
+from bakeoff.study.schema import Reference
 
 FEWEST_FOR_A_RANK = 3  # seeds
 ENDED = ("finished", "diverged")  # and will not be run again
@@ -44,9 +46,10 @@ class ArmScore:
         to_control: paired difference, this arm less the control; None for the control.
         p_holm: its p, corrected for all comparisons with the control; the interval of `to_control` is not.
         better: probability that a run of this arm scores above a run of the control.
-        seeds_needed: of each arm, to tell the difference that was seen from none with 80 % power.
+        seeds_needed: of each arm, to tell the difference that was seen from none with 80 % power, after correction.
         rank: 1 plus how many arms are separably better.
         fingerprint: of the network; equal ones are one architecture.
+        repeats_control: whether it is the control's own network, trained alike.
     """
 
     arm: Arm
@@ -65,6 +68,7 @@ class ArmScore:
     training_s: float | None
     images_per_s: float | None
     fingerprint: str | None
+    repeats_control: bool = False
 
     @property
     def name(self) -> str:
@@ -73,8 +77,8 @@ class ArmScore:
 
     @property
     def separable(self) -> bool:
-        """Whether it differs from the control after correction."""
-        return self.p_holm is not None and self.p_holm < statistics.ALPHA
+        """Whether it may be said to differ from the control."""
+        return not self.repeats_control and _is_separable(self.to_control, self.p_holm)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,12 +87,21 @@ class Contrast:
 
     Args:
         p_holm: corrected for all contrasts of the study.
+        repeats: whether the two are one network, trained alike.
+        seeds_needed: of each arm, as for an arm and the control.
     """
 
     a: str
     b: str
     difference: Difference
     p_holm: float | None
+    repeats: bool = False
+    seeds_needed: int | None = None
+
+    @property
+    def separable(self) -> bool:
+        """Whether the two may be said to differ."""
+        return not self.repeats and _is_separable(self.difference, self.p_holm)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,6 +135,11 @@ class Comparison:
         return self.arms[0]
 
     @property
+    def references(self) -> tuple[Reference, ...]:
+        """Numbers of others, which are of test: beside an accuracy of validation they would mislead."""
+        return self.study.references if self.split == "test" else ()
+
+    @property
     def num_runs(self) -> int:
         """How many runs the study asks for."""
         return len(self.study.recipes())
@@ -135,12 +153,13 @@ class Comparison:
         return {alias: score for score in self.arms for alias in (*score.arm.repeated, score.name)}[name]
 
 
-def compare(study: Study, found: Mapping[str, Record]) -> Comparison:
+def compare(study: Study, found: Mapping[str, Record], *, unreadable: Sequence[BakeoffError] = ()) -> Comparison:
     """Compare the arms of a study by the runs there are.
 
     Args:
         study: expanded.
         found: records by the digest of their recipe; what is missing has not run yet.
+        unreadable: what is wrong with runs that could not be read, for the reader.
     """
     chosen = {arm.name: choose(study, arm, found) for arm in study.arms}
     runs = {arm.name: _runs(study, arm, arm.trials[chosen[arm.name]], found) for arm in study.arms}
@@ -162,27 +181,31 @@ def compare(study: Study, found: Mapping[str, Record]) -> Comparison:
             to_control=to_control.get(arm.name),
             p_holm=corrected,
             better=_better(top1[arm.name], control) if arm is not study.control else None,
-            seeds_needed=_seeds_needed(to_control.get(arm.name)),
+            seeds_needed=_seeds_needed(to_control.get(arm.name), among=len(others)),
             rank=rank,
             **_costs(list(runs[arm.name].values())),
         )
         for arm, corrected, rank in zip(study.arms, [None, *p_holm], ranks, strict=True)
     )
+    repeats = _repeats(arms)
+    same = {name for names in repeats if study.control.name in names for name in names}
+    arms = tuple(dataclasses.replace(score, repeats_control=score.name in same) for score in arms)
     wanted = study.recipes()
     records = [found[digest] for digest in wanted if digest in found]
     comparison = Comparison(
         study=study,
         split=split,
         arms=arms,
-        contrasts=tuple(_contrasts(study, top1)),
+        contrasts=tuple(_contrasts(study, top1, repeats)),
         floor=statistics.pooled_spread([list(values.values()) for values in top1.values()]),
-        repeats=_repeats(arms),
+        repeats=repeats,
         warnings=(),
         unfinished=len(wanted) - sum(record.status in ENDED for record in records),
         diverged=tuple((s.name, seed) for s in arms for seed, run in s.runs.items() if run.status == "diverged"),
     )
     undecided = [arm.name for arm in study.arms if not is_decided(study, arm, found)]
-    return dataclasses.replace(comparison, warnings=tuple(_warnings(comparison, records, undecided)))
+    left_out = [f"Left out: {error}" for error in unreadable]
+    return dataclasses.replace(comparison, warnings=(*left_out, *_warnings(comparison, records, undecided)))
 
 
 def choose(study: Study, arm: Arm, found: Mapping[str, Record]) -> int:
@@ -245,10 +268,16 @@ def _better(a: Mapping[int, float], b: Mapping[int, float]) -> float | None:
     return statistics.probability_better(list(a.values()), list(b.values())) if a and b else None
 
 
-def _seeds_needed(difference: Difference | None) -> int | None:
+def _seeds_needed(difference: Difference | None, *, among: int) -> int | None:
     if difference is None or difference.sd is None:
         return None
-    return statistics.seeds_needed(difference.estimate, difference.sd)
+    return statistics.seeds_needed(difference.estimate, difference.sd, among=among)
+
+
+def _is_separable(difference: Difference | None, p_holm: float | None) -> bool:
+    """Tell whether a difference is claimed: seeds enough for a rank, and a small p after correction."""
+    enough = difference is not None and difference.n >= FEWEST_FOR_A_RANK
+    return enough and p_holm is not None and p_holm < statistics.ALPHA
 
 
 def _costs(records: Sequence[Record]) -> dict[str, Any]:
@@ -268,12 +297,24 @@ def _costs(records: Sequence[Record]) -> dict[str, Any]:
     }
 
 
-def _contrasts(study: Study, top1: Mapping[str, Mapping[int, float]]) -> list[Contrast]:
+def _contrasts(
+    study: Study, top1: Mapping[str, Mapping[int, float]], repeats: Sequence[Sequence[str]]
+) -> list[Contrast]:
     names = {alias: arm.name for arm in study.arms for alias in (*arm.repeated, arm.name)}
     pairs = [(names[a], names[b]) for a, b in study.contrasts if names[a] != names[b]]
     known = [(a, b, d) for a, b in pairs if (d := statistics.common_difference(top1[a], top1[b])) is not None]
     corrected = statistics.holm([difference.p for _, _, difference in known])
-    return [Contrast(a=a, b=b, difference=d, p_holm=p) for (a, b, d), p in zip(known, corrected, strict=True)]
+    return [
+        Contrast(
+            a=a,
+            b=b,
+            difference=difference,
+            p_holm=p,
+            repeats=any(a in names and b in names for names in repeats),
+            seeds_needed=_seeds_needed(difference, among=len(known)),
+        )
+        for (a, b, difference), p in zip(known, corrected, strict=True)
+    ]
 
 
 def _repeats(arms: Sequence[ArmScore]) -> tuple[tuple[str, ...], ...]:

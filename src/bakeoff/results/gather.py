@@ -16,6 +16,7 @@ from bakeoff.study.judge import unequal
 from bakeoff.study.plan import differences
 from bakeoff.study.schema import StudyFile
 
+QUESTION = "How do these runs compare?"  # of those that nobody asked a better one of
 LONGEST_NAME = 50  # of an arm, in letters
 
 
@@ -37,7 +38,7 @@ def gather(records: Sequence[Record], *, name: str = "runs") -> tuple[Study, dic
         groups.setdefault(record.recipe.model_copy(update={"seed": 0}).digest, []).append(record)
     arms = _arms(list(groups.values()))
     file = StudyFile(
-        question="How do these runs compare?",
+        question=QUESTION,
         base={"model": arms[0].trials[0].recipe.model.name},
         control=arms[0].name,
         arms={arm.name: {} for arm in arms},
@@ -91,7 +92,8 @@ def _arms(groups: Sequence[Sequence[Record]]) -> list[Arm]:
         recipe = runs[0].recipe
         changed = differences(first, recipe)
         others = [f"{key.rpartition('.')[2]}={now}" for key, (_, now) in changed.items() if key != "model"]
-        name = _unused(", ".join([recipe.model.name, *others])[:LONGEST_NAME], arms)
+        name = recipe.model.name + (f" ({', '.join(others)})" if others else "")
+        name = _unused(name[:LONGEST_NAME], arms)
         seeds = tuple(sorted({record.recipe.seed for record in runs}))
         arms[name] = Arm(name=name, trials=(Trial(name="", recipe=recipe),), changed=changed, seeds=seeds)
     return list(arms.values())

@@ -184,24 +184,25 @@ def pooled_spread(groups: Sequence[Sequence[float]]) -> Spread | None:
     return Spread(sd=math.sqrt(squares / df), df=df, low=low, high=high)
 
 
-def seeds_needed(difference: float, sd: float) -> int | None:
-    """Return how many seeds an arm tell a paired difference from none, with a power of 80 % at 5 %, uncorrected.
+def seeds_needed(difference: float, sd: float, *, among: int = 1) -> int | None:
+    """Return how many seeds an arm tell a paired difference from none, with a power of 80 %.
 
     Args:
         difference: the true one, if it were what was seen.
         sd: of the paired differences, if it were what was seen.
+        among: how many differences are tested together: at 5 % over it, as Holm's correction tests the smallest p.
 
     Returns:
         None above 1,000, and where there is no difference to find or no spread to find it in.
     """
     if abs(difference) <= ROUNDING or sd <= ROUNDING:
         return None
-    effect = abs(difference) / sd
+    effect, alpha = abs(difference) / sd, ALPHA / among
     # With the spread known, so many would do; as it is estimated, a few more are needed.
-    known = ((special.ndtri(1 - ALPHA / 2) + special.ndtri(POWER)) / effect) ** 2
+    known = ((special.ndtri(1 - alpha / 2) + special.ndtri(POWER)) / effect) ** 2
     if known > MOST_SEEDS:
         return None
-    enough = (n for n in range(max(2, math.ceil(known)), MOST_SEEDS + 1) if _power(effect, n) >= POWER)
+    enough = (n for n in range(max(2, math.ceil(known)), MOST_SEEDS + 1) if _power(effect, n, alpha) >= POWER)
     return next(enough, None)
 
 
@@ -230,12 +231,14 @@ def common_difference(a: Mapping[int, float], b: Mapping[int, float]) -> Differe
     return paired_difference([a[seed] for seed in common], [b[seed] for seed in common]) if common else None
 
 
-def _critical(df: int) -> float:
-    """Return the t beyond which both tails hold what LEVEL leaves; `special` is many times as fast as `stats` here."""
-    return float(special.stdtrit(df, (1 + LEVEL) / 2))
+def _critical(df: int, *, alpha: float = 1 - LEVEL) -> float:
+    """Return the t beyond which both tails hold `alpha`; `special` is many times as fast as `stats` here."""
+    return float(special.stdtrit(df, 1 - alpha / 2))
 
 
-def _power(effect: float, n: int) -> float:
+def _power(effect: float, n: int, alpha: float) -> float:
     """Return how often the two-sided t test finds a difference of so many standard deviations; by its larger tail."""
-    shift = min(effect * math.sqrt(n), 100.0)  # there the power is 1 for any n; the series ends far above
-    return 1 - float(special.nctdtr(n - 1, shift, _critical(n - 1)))
+    critical = _critical(n - 1, alpha=alpha)
+    # The power is 1 far beyond the critical value; there the series ends.
+    shift = min(effect * math.sqrt(n), 100.0 + critical)
+    return 1 - float(special.nctdtr(n - 1, shift, critical))

@@ -21,6 +21,10 @@ from bakeoff.results.metric_log import MetricLog
 
 _NAME = re.compile(r"\w[\w.+-]{0,99}")
 _NAME_BYTES = 255  # of most file systems
+_LARGEST = 1e300  # of a number: a file may hold integers that no float can
+_ROW_NUMBERS = ("images_per_s", "seconds", "lr")  # and all of train/ and val/
+_SUMMARY_NUMBERS = ("params_m", "macs_g", "training_seconds")
+_COUNT, _MEASURE = "a whole number", "a finite number, or null"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,7 @@ class Run:
             content = json.loads(path.read_bytes())
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise StorageError(str(path), found=f"unreadable JSON ({error})", expected="a JSON object") from None
         if not isinstance(content, dict):
             raise StorageError(str(path), found=f"a {type(content).__name__}", expected="a JSON object")
@@ -124,24 +128,58 @@ class Run:
             folder=self.folder,
             recipe=recipe,
             status=self._status(recipe, summary),
-            rows=tuple(self.metrics.rows()),
+            rows=tuple(self._rows()),
             summary=summary,
             environment=self.read_json(self.environment_path),
         )
 
+    def _rows(self) -> list[dict[str, Any]]:
+        """Read the metric log, whose numbers curves rely on."""
+        rows = self.metrics.rows()
+        for number, row in enumerate(rows, start=1):
+            for key, value in row.items():
+                is_count = key in ("epoch", "step")
+                if is_count or key in _ROW_NUMBERS or key.startswith(("train/", "val/")):
+                    sound, expected = (_is_count(value), _COUNT) if is_count else (_is_measure(value), _MEASURE)
+                    _hold(sound, value, where=f"{self.metrics.path}, line {number}: {key}", expected=expected)
+        return rows
+
     def _summary(self) -> dict[str, Any]:
         """Read the summary, whose numbers tables rely on."""
-        summary = self.read_json(self.summary_path)
+        summary, where = self.read_json(self.summary_path), self.summary_path
         for part in ("val", "test"):
             scores = summary.get(part, {"top1": 0.0})
-            if not isinstance(scores, dict) or not isinstance(scores.get("top1"), int | float):
-                expected = "a section with top1, as this version writes it"
-                raise StorageError(f"{self.summary_path}: {part}", found=f"{scores!r}"[:100], expected=expected)
-        looks = summary.get("test_reads", [])
-        if not isinstance(looks, list):
-            expected = "a list of looks at test"
-            raise StorageError(f"{self.summary_path}: test_reads", found=f"{looks!r}"[:100], expected=expected)
+            sound = isinstance(scores, dict) and _is_fraction(scores.get("top1"))
+            expected = "a section with top1 from 0 to 1, as this version writes it"
+            _hold(sound, scores, where=f"{where}: {part}", expected=expected)
+        for key in _SUMMARY_NUMBERS:
+            value = summary.get(key)
+            _hold(_is_measure(value), value, where=f"{where}: {key}", expected=_MEASURE)
+        epochs, looks = summary.get("epochs", 0), summary.get("test_reads", [])
+        _hold(_is_count(epochs), epochs, where=f"{where}: epochs", expected=_COUNT)
+        _hold(isinstance(looks, list), looks, where=f"{where}: test_reads", expected="a list of looks at test")
         return summary
+
+
+def _hold(sound: bool, value: object, *, where: str, expected: str) -> None:
+    """Refuse what this version would not have written, before anybody reckons with it."""
+    if not sound:
+        raise StorageError(where, found=f"{value!r}"[:100], expected=expected)
+
+
+def _is_measure(value: object) -> bool:
+    """Tell whether it is a finite number, or nothing: what was not finite is written as null."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return -_LARGEST < value < _LARGEST
+    return value is None
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and _is_measure(value) and value >= 0
+
+
+def _is_fraction(value: object) -> bool:
+    return isinstance(value, int | float) and _is_measure(value) and 0 <= value <= 1
 
 
 def new_folder(recipe: Recipe, *, root: Path, name: str | None = None) -> Path:

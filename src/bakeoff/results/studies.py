@@ -1,6 +1,7 @@
 """Where studies live: `<root>/studies/<name>/`, with what was asked and its report. Their runs live with all others."""
 
 import json
+import os
 from pathlib import Path
 
 from bakeoff import study as studies
@@ -30,13 +31,13 @@ def find(text: str, *, root: Path) -> Study | None:
     """
     kept = [path.parent for path in sorted((root / "studies").glob(f"*/{FILE}"))]
     for place in (Path(text), *kept):
-        if (place == Path(text) or place.name == text) and (place / FILE).is_file():
+        if (place == Path(text) or place.name == text) and os.path.isfile(place / FILE):
             return restore(place)
-    of_name = [place for place in kept if place.name.rpartition("-")[0] == text]
+    of_name = [study for place in kept if (study := restore(place)).name == text]
     if len(of_name) > 1:
-        listed = ", ".join(place.name for place in of_name)
+        listed = ", ".join(study.folder_name for study in of_name)
         raise RecipeError("study", found=f"'{text}', which ran with different settings", expected=f"one of {listed}")
-    return restore(of_name[0]) if of_name else None
+    return of_name[0] if of_name else None
 
 
 def restore(place: Path) -> Study:
@@ -48,6 +49,6 @@ def restore(place: Path) -> Study:
     path = place / FILE
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RecipeError(str(path), found=f"unreadable JSON ({error})", expected="a study's file") from None
     return studies.restore(content, where=str(path))

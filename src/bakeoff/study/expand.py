@@ -1,7 +1,7 @@
 """From a study file to its arms: each arm is a complete recipe, or several of which validation chooses one."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,20 +32,24 @@ def load(text: str, *, typed: Sequence[str] = ()) -> Study:
     """
     path = _path(text)
     where = path.stem if path in library.studies().values() else str(path)
-    return expand(_validated(recipes.read_yaml(path), where=where), name=path.stem, where=where, typed=typed)
+    return expand(
+        _validated(recipes.read_yaml(path, what="study"), where=where), name=path.stem, where=where, typed=typed
+    )
 
 
-def restore(content: Mapping[str, Any], *, where: str) -> Study:
-    """Return the study that `to_json` described.
+def restore(content: object, *, where: str) -> Study:
+    """Return the study that `Study.to_json` described.
 
     Raises:
-        RecipeError: it is damaged, or no longer valid.
+        RecipeError: it is damaged, or of another version.
     """
     try:
-        name, typed, file = str(content["name"]), [str(text) for text in content["typed"]], content["file"]
-    except (KeyError, TypeError):
-        raise RecipeError(where, found="no study", expected="a study.json that bakeoff wrote") from None
-    return expand(_validated(file, where=where), name=name, where=where, typed=typed)
+        study = Study.from_json(content)  # type: ignore[arg-type]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        found = f"no study ({' '.join(str(error).split())[:200]})"
+        raise RecipeError(where, found=found, expected="a study.json that this version of bakeoff wrote") from None
+    judge.refuse_name(study.name, where=where)
+    return study
 
 
 def expand(file: StudyFile, *, name: str, where: str, typed: Sequence[str] = ()) -> Study:
@@ -70,10 +74,10 @@ def expand(file: StudyFile, *, name: str, where: str, typed: Sequence[str] = ())
     arms = _arms(file, overrides, seed=seeds[0], where=where)
     judge.refuse_names(file, arms, where=where)
     merged, warnings = _merge_equal(arms, of_axes=bool(file.axes))
-    as_filed = layers.trials(file, {}, {}, seed=seeds[0], resolve=recipes.resolve, where=f"{where}: base")
-    scaled: Changes = differences(as_filed[0].recipe, arms[0].trials[0].recipe)
+    scaled = _scaled(_arms(file, {}, seed=seeds[0], where=where), arms) if overrides else {}
     if list(seeds) != file.seeds:
-        scaled = {**scaled, "seeds": (len(file.seeds), len(seeds))}
+        by_count = len(seeds) != len(file.seeds)
+        scaled["seeds"] = (len(file.seeds), len(seeds)) if by_count else (file.seeds, list(seeds))
     return Study(
         name=name,
         file=file,
@@ -100,6 +104,14 @@ def _arms(file: StudyFile, overrides: Layer, *, seed: int, where: str) -> list[A
     for arm in arms:
         judge.refuse_blind(arm, where=f"{where}: {arm.name}")
     return arms
+
+
+def _scaled(filed: Sequence[Arm], typed: Sequence[Arm]) -> dict[str, tuple[object, object]]:
+    """Return what typed settings changed in any arm; where arms differ in what they had, as in the first of them."""
+    scaled: dict[str, tuple[object, object]] = {}
+    for before, now in zip(filed, typed, strict=True):
+        scaled = {**differences(before.trials[0].recipe, now.trials[0].recipe), **scaled}
+    return scaled
 
 
 def _merge_equal(arms: Sequence[Arm], *, of_axes: bool) -> tuple[list[Arm], list[str]]:

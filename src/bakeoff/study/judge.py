@@ -10,7 +10,7 @@ from bakeoff.recipe import Recipe
 from bakeoff.recipe.resolve import SHORT
 from bakeoff.recipe.schema import Section
 from bakeoff.study import layers
-from bakeoff.study.plan import Arm
+from bakeoff.study.plan import Arm, differences
 from bakeoff.study.schema import TRY, Layer, StudyFile
 
 MOST_RUNS = 10_000  # of one study: above it something was mistyped
@@ -37,9 +37,11 @@ def refuse_keys(file: StudyFile, typed: Layer, *, where: str) -> None:
     """Refuse keys that mean something else in a study than in a recipe, and unknown ones that no recipe will meet."""
     if TRY in file.axes:
         raise RecipeError(f"{where}: axes", found=f"'{TRY}'", expected=f"settings; `{TRY}` belongs in the base")
-    places = [("base", file.base), *file.arms.items(), ("axes", dict.fromkeys(file.axes))]
+    places = [("base", file.base), *file.arms.items(), ("axes", _first_values(file.axes))]
     written = [(f"{where}: {name}", layer) for name, layer in places]
-    written += [(f"{place}: {TRY}", layers.tried(file, layer, where=place)) for place, layer in written]
+    written += [(f"{place}: {TRY}", _first_values(layers.tried(file, layer, where=place))) for place, layer in written]
+    for place, layer in written:
+        _refuse_twice(layer, where=place)
     for place, layer in [*written, ("command line", typed)]:
         if "seed" in layer:
             raise RecipeError(place, found="seed", expected="the seeds of the whole study, as `seeds`")
@@ -55,7 +57,7 @@ def refuse_varied(file: StudyFile, typed: Layer) -> None:
     for layer in (file.base, *file.arms.values()):
         keys |= _tried_keys(layer.get(TRY, {}))
     for setting in typed:
-        if any(_overlap(setting, key) for key in keys):
+        if any(_overlap(setting.removesuffix(".name"), key) for key in keys):  # another name starts a section afresh
             raise RecipeError(
                 "command line",
                 found=f"{setting}=..., which is what the arms differ in",
@@ -81,8 +83,8 @@ def refuse_more(file: StudyFile, arm: Arm, layer: Layer, *, where: str) -> None:
     allowed = {spelt(key).removesuffix(".name") for key in file.changes}
     if not allowed:
         return
-    allowed |= _tried_keys(layers.tried(file, layer, where=where))
-    for key, (before, now) in arm.changed.items():
+    allowed |= {key.removesuffix(".name") for key in _tried_keys(layers.tried(file, layer, where=where))}
+    for key, before, now in _changes(arm):
         if not any(key == name or key.startswith(f"{name}.") for name in allowed):
             raise RecipeError(
                 where,
@@ -120,8 +122,9 @@ def refuse_names(file: StudyFile, arms: Sequence[Arm], *, where: str) -> None:
 def unequal(file: StudyFile, arms: Sequence[Arm]) -> Iterator[str]:
     """Yield, in words, what makes the arms not comparable."""
     for key in file.equal:
-        values = {arm.name: _get(arm.trials[0].recipe, spelt(key)) for arm in arms}
-        if len(set(map(repr, values.values()))) > 1:
+        setting = spelt(key)
+        values = {arm.name: " or ".join(sorted({str(_get(t.recipe, setting)) for t in arm.trials})) for arm in arms}
+        if len(set(values.values())) > 1:
             yield f"Not comparable: {key} differs between arms ({_listed(f'{k} {v}' for k, v in values.items())})."
     budgets = {arm.name: len(arm.trials) for arm in arms}
     if len(set(budgets.values())) > 1:
@@ -151,6 +154,37 @@ def _refuse_unknown(key: str, *, where: str) -> None:
     if key not in known:
         hint = nearest(key, [*known, *SHORT])
         raise RecipeError(where, found=f"'{key}'", expected="settings of a recipe", hint=hint)
+
+
+def _changes(arm: Arm) -> Iterator[tuple[str, object, object]]:
+    """Yield what any of an arm's trials changes: setting, before, now."""
+    first, *others = (trial.recipe for trial in arm.trials)
+    for changed in (arm.changed, *(differences(first, other) for other in others)):
+        for key, (before, now) in changed.items():
+            yield from _inside(key, before, now)
+
+
+def _inside(key: str, before: object, now: object) -> Iterator[tuple[str, object, object]]:
+    """Yield what differs inside of an option that is a section of the same name; else the whole of it."""
+    a, b = ({"name": value} if isinstance(value, str) else value for value in (before, now))
+    if isinstance(a, Mapping) and isinstance(b, Mapping) and a.get("name") == b.get("name"):
+        yield from ((f"{key}.{leaf}", a.get(leaf), b.get(leaf)) for leaf in {**a, **b} if a.get(leaf) != b.get(leaf))
+    else:
+        yield key, before, now
+
+
+def _refuse_twice(layer: Layer, *, where: str) -> None:
+    """Refuse one setting under two spellings; a section may be laid under its settings."""
+    written: dict[str, str] = {}
+    for key, value in layer.items():
+        if not isinstance(value, Mapping):
+            before = written.setdefault(next(layers.leaves(recipes.nest({key: value}))), key)
+            if before != key:
+                raise RecipeError(where, found=f"{before} and {key}, which are one setting", expected="one of them")
+
+
+def _first_values(axes: Mapping[str, list[Any] | dict[str, Any]]) -> Layer:
+    return {key: next(iter(_values(axis))) for key, axis in axes.items()}
 
 
 def _values(axis: list[Any] | dict[str, Any]) -> Iterable[Any]:

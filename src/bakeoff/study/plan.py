@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ from bakeoff.recipe import Recipe
 from bakeoff.study.schema import Reference, StudyFile
 
 Changes = Mapping[str, tuple[object, object]]
+SCALES = ("epochs", "data.limit", "seeds")  # what makes a study smaller
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +51,25 @@ class Arm:
         """The identity of its recipes: arms with the same ones are one arm."""
         return tuple(trial.recipe.digest for trial in self.trials)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` makes the arm of again."""
+        trials = [{"name": trial.name, "recipe": trial.recipe.model_dump(mode="json")} for trial in self.trials]
+        more = {"changed": dict(self.changed), "at": dict(self.at)}
+        return {"name": self.name, "trials": trials, **more, "repeated": self.repeated, "seeds": self.seeds}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Arm":
+        """Return the arm that `to_json` described."""
+        trials = (Trial(name=str(t["name"]), recipe=Recipe.model_validate(t["recipe"])) for t in content["trials"])
+        return cls(
+            name=str(content["name"]),
+            trials=tuple(trials),
+            changed=_changes(content["changed"]),
+            at=dict(content["at"]),
+            repeated=tuple(map(str, content["repeated"])),
+            seeds=tuple(map(int, content["seeds"])),
+        )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Study:
@@ -71,6 +92,11 @@ class Study:
     seeds: tuple[int, ...]
     scaled: Changes
     warnings: tuple[str, ...]
+
+    @property
+    def is_smaller(self) -> bool:
+        """Whether it was scaled down by what was typed: fewer epochs, images or seeds than the file asks for."""
+        return any(_count(self.scaled[key][1]) < _count(self.scaled[key][0]) for key in SCALES if key in self.scaled)
 
     @property
     def question(self) -> str:
@@ -116,8 +142,44 @@ class Study:
         return {recipe.digest: recipe for _, _, recipe in by_seed}
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `restore` makes the study of again."""
-        return {"name": self.name, "typed": list(self.typed), "file": self.file.model_dump(mode="json")}
+        """Return what `from_json` makes the study of again, every recipe written out: cards may change, this not."""
+        return {
+            "name": self.name,
+            "typed": list(self.typed),
+            "seeds": list(self.seeds),
+            "scaled": dict(self.scaled),
+            "warnings": list(self.warnings),
+            "file": self.file.model_dump(mode="json"),
+            "arms": [arm.to_json() for arm in self.arms],
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Study":
+        """Return the study that `to_json` described.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is something else.
+        """
+        return cls(
+            name=str(content["name"]),
+            typed=tuple(map(str, content["typed"])),
+            seeds=tuple(map(int, content["seeds"])),
+            scaled=_changes(content["scaled"]),
+            warnings=tuple(map(str, content["warnings"])),
+            file=StudyFile.model_validate(content["file"]),
+            arms=tuple(map(Arm.from_json, content["arms"])),
+        )
+
+
+def _changes(content: Mapping[str, Any]) -> dict[str, tuple[object, object]]:
+    return {str(key): (before, now) for key, (before, now) in content.items()}
+
+
+def _count(value: object) -> float:
+    """Return how much a setting asks for: a number, a list's length; no limit is more than any."""
+    if isinstance(value, list | tuple):
+        return len(value)
+    return float(value) if isinstance(value, int | float) else math.inf
 
 
 def differences(a: Recipe, b: Recipe) -> dict[str, tuple[object, object]]:

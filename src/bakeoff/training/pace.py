@@ -103,8 +103,9 @@ def _measured(needed: Mapping[str, Recipe], found: Iterable[Record], *, root: Pa
         name = key(record.recipe)
         if record.status == "finished" and name in needed and record.rows:
             here = here or provenance.collect(assembly.place(needed[name]), command=())["hardware"]
-            if record.environment.get("hardware") == here:
-                speeds.setdefault(name, []).append(float(record.rows[-1]["images_per_s"]))
+            speed = record.rows[-1].get("images_per_s") or 0.0
+            if record.environment.get("hardware") == here and speed > 0:
+                speeds.setdefault(name, []).append(float(speed))
     for name, images_per_s in speeds.items():
         yield name, Pace(seconds_per_image=1 / statistics.median(images_per_s), basis="finished run")
 

@@ -1,25 +1,24 @@
 """The answer as pictures: every arm's accuracy, and how far each is from the control."""
 
-import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from bakeoff.reports import formats
+from bakeoff.reports import formats, measures
 from bakeoff.reports.interactive.arms import (
     Look,
-    half,
+    bars,
     hover_of_mean,
     hover_of_seed,
     interval,
     label,
     looks,
-    percent,
     quantity,
     ranked,
     reach,
+    runs_diverged,
 )
 from bakeoff.reports.interactive.style import (
     GRID,
@@ -39,6 +38,7 @@ from bakeoff.reports.interactive.style import (
     safe,
 )
 from bakeoff.results.comparison import ArmScore, Comparison
+from bakeoff.results.statistics import Difference, Interval
 from bakeoff.study.schema import Reference
 
 _SEEDS_BELOW = 0.24  # rows: where the small points lie, so that the mean does not cover them
@@ -47,11 +47,10 @@ _MOST_TOLD = 10  # arms in the text for those who cannot see
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mark:
-    """One estimate with its interval, in its row; per cent."""
+    """One estimate with its interval, in its row."""
 
     row: int
-    at: float
-    half: float
+    of: Interval | Difference
     look: Look
     solid: bool
     hover: str
@@ -63,14 +62,18 @@ def accuracy(comparison: Comparison, *, words: Words) -> Picture | None:
     if not scores:
         return None
     rows = {name: row for row, score in enumerate(scores) for name in (score.name, *score.arm.repeated)}
-    # On test, as the numbers of others are: beside a validation accuracy they would mislead.
-    references = [r for r in comparison.study.file.references if r.arm in rows and comparison.split == "test"]
+    references = [reference for reference in comparison.references if reference.arm in rows]
     traces = [_seeds(scores, chosen, words)]
-    traces += _marks([_mean(score, row, chosen[score.name], unit) for row, score in enumerate(scores)])
+    means = [_mean(score, row, chosen[score.name], unit) for row, score in enumerate(scores)]
+    traces += _marks(means, clipped=True)
     traces += [_others(references, rows, words)] if references else []
     shown = reach(scores) + [100 * reference.top1 for reference in references]
     best, worst = scores[0], scores[-1]
     told = {"best": label(best), "high": interval(best), "worst": label(worst), "low": interval(worst)}
+    notes = (
+        *(words("picture_accuracy_note"), words("picture_accuracy_others") if references else ""),
+        runs_diverged(comparison.arms, words),
+    )
     return Picture(
         id="accuracy",
         title=words("picture_accuracy"),
@@ -81,7 +84,7 @@ def accuracy(comparison: Comparison, *, words: Words) -> Picture | None:
             xaxis=axis_of_percent(unit, shown, words=words),
             yaxis=axis_of_rows([safe(label(score), NAME_COLUMNS) for score in scores]),
         ),
-        note=words("picture_accuracy_note") + (f" {words('picture_accuracy_others')}" if references else ""),
+        note=" ".join(note for note in notes if note),
     )
 
 
@@ -91,18 +94,19 @@ def difference(comparison: Comparison, *, words: Words) -> Picture | None:
     if not scores:
         return None
     control, floor = label(comparison.control), comparison.floor
-    noise = 0.0 if floor is None else 100 * floor.sd * math.sqrt(2)
+    noise = 0.0 if floor is None else 100 * measures.noise_of_two(floor)
     note = words("picture_difference_note").format(control=control)
     if floor is not None:
-        spread = formats.percent(floor.sd, digits=2)
-        note += " " + words("picture_difference_floor").format(noise=f"{noise:.2f}", spread=spread, df=floor.df)
+        spread, twenty = (formats.percent(x, digits=2) for x in (floor.sd, measures.once_in_twenty(floor)))
+        told = {"noise": f"{noise:.2f}", "spread": spread, "df": floor.df, "twenty": twenty}
+        note += " " + words("picture_difference_floor").format(**told)
     listed = "; ".join(f"{label(score)} {_points(score)}" for score in scores[:_MOST_TOLD])
     return Picture(
         id="difference",
         title=words("picture_difference").format(control=comparison.control.name),
         alt=words("picture_difference_alt").format(control=control, listed=listed),
         figure=figure(
-            _marks([_gain(score, row, chosen[score.name], words) for row, score in enumerate(scores)]),
+            _marks([_gain(score, row, chosen[score.name], words) for row, score in enumerate(scores)], clipped=False),
             height=height_of_rows(len(scores)),
             xaxis=_axis_of_points(scores, noise, words),
             yaxis=axis_of_rows([safe(label(score), NAME_COLUMNS) for score in scores]),
@@ -112,16 +116,19 @@ def difference(comparison: Comparison, *, words: Words) -> Picture | None:
     )
 
 
-def _marks(marks: Sequence[Mark]) -> list[go.Scatter]:
+def _marks(marks: Sequence[Mark], *, clipped: bool) -> list[go.Scatter]:
     """Return one trace a colour, since an interval has its trace's; one an arm would take a browser seconds."""
     traces = []
     for colour in dict.fromkeys(mark.look.colour for mark in marks):
         own = [mark for mark in marks if mark.look.colour == colour]
         traces.append(
             go.Scatter(
-                x=[mark.at for mark in own],
+                x=[100 * mark.of.estimate for mark in own],
                 y=[mark.row for mark in own],
-                error_x={"array": [mark.half for mark in own], "color": colour, "thickness": 2, "width": 5},
+                error_x={
+                    **bars([mark.of for mark in own], clipped=clipped),
+                    **{"color": colour, "thickness": 2, "width": 5},
+                },
                 mode="markers",
                 marker={
                     "color": colour,
@@ -137,8 +144,8 @@ def _marks(marks: Sequence[Mark]) -> list[go.Scatter]:
 
 
 def _mean(score: ArmScore, row: int, look: Look, unit: str) -> Mark:
-    hover = hover_of_mean(score, unit)
-    return Mark(row=row, at=percent(score), half=half(score.mean), look=look, solid=True, hover=hover)
+    assert score.mean is not None
+    return Mark(row=row, of=score.mean, look=look, solid=True, hover=hover_of_mean(score, unit))
 
 
 def _seeds(scores: list[ArmScore], chosen: dict[str, Look], words: Words) -> go.Scatter:
@@ -182,7 +189,7 @@ def _gain(score: ArmScore, row: int, look: Look, words: Words) -> Mark:
         f"{words('p_holm')}: {formats.p_value(score.p_holm)}",
         f"{words('beyond_noise')}: {words('yes') if score.separable else words('no')}",
     )
-    return Mark(row=row, at=100 * gain.estimate, half=half(gain), look=look, solid=score.separable, hover=hover)
+    return Mark(row=row, of=gain, look=look, solid=score.separable, hover=hover)
 
 
 def _points(score: ArmScore) -> str:
@@ -192,8 +199,8 @@ def _points(score: ArmScore) -> str:
 
 def _axis_of_points(scores: list[ArmScore], noise: float, words: Words) -> Settings:
     """Return an axis that reaches zero, the noise floor and all intervals."""
-    gains = [score.to_control for score in scores if score.to_control is not None]
-    ends = [-noise, 0.0, noise, *(100 * gain.estimate + sign * half(gain) for gain in gains for sign in (-1, 1))]
+    gains = [measures.bounds(score.to_control, clipped=False) for score in scores]
+    ends = [-noise, 0.0, noise, *(end for gain in gains for end in gain)]
     margin = 0.06 * (max(ends) - min(ends)) or 1.0
     zero = {"zeroline": True, "zerolinecolor": LINE, "zerolinewidth": 1.5}
     return axis(words("axis_points"), range=[min(ends) - margin, max(ends) + margin], **zero)

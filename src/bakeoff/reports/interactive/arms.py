@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bakeoff.reports import formats
+from bakeoff.reports import formats, measures
 from bakeoff.reports.canvas import ARMS, GREY
-from bakeoff.reports.interactive.style import Words, lines, safe
+from bakeoff.reports.interactive.style import Settings, Words, lines, safe
 from bakeoff.results.comparison import ArmScore, Comparison
 from bakeoff.results.statistics import Difference, Interval
 
@@ -43,7 +43,7 @@ def ranked(comparison: Comparison) -> list[ArmScore]:
 
 def label(score: ArmScore) -> str:
     """Return the arm's name, and in brackets those of the arms that are the same recipe."""
-    return f"{score.name} ({', '.join(score.arm.repeated)})" if score.arm.repeated else score.name
+    return f"{score.name} ({formats.names(score.arm.repeated)})" if score.arm.repeated else score.name
 
 
 def percent(score: ArmScore) -> float:
@@ -52,14 +52,30 @@ def percent(score: ArmScore) -> float:
     return 100 * score.mean.estimate
 
 
-def half(of: Interval | Difference | None) -> float:
-    """Return half an interval in per cent; one seed has none."""
-    return 0.0 if of is None or of.high is None else 100 * (of.high - of.estimate)
+def bars(of: Sequence[Interval | Difference | None], *, clipped: bool) -> Settings:
+    """Return the lengths of plotly's error bars to both sides of some estimates; one seed has none.
+
+    Args:
+        of: the estimates.
+        clipped: to what an accuracy can be.
+    """
+    ends = [measures.bounds(one, clipped=clipped) for one in of]
+    at = [0.0 if one is None else 100 * one.estimate for one in of]
+    up = [high - x for (_, high), x in zip(ends, at, strict=True)]
+    down = [x - low for (low, _), x in zip(ends, at, strict=True)]
+    return {"array": up, "arrayminus": down, "symmetric": False}
+
+
+def runs_diverged(scores: Sequence[ArmScore], words: Words) -> str:
+    """Return a sentence on the arms of which runs are missing from a figure, with how many; empty without any."""
+    lost = [(score, sum(run.status == "diverged" for run in score.runs.values())) for score in scores]
+    named = formats.names(f"{label(score)} ({n})" for score, n in lost if n)
+    return words("runs_diverged").format(runs=named) if named else ""
 
 
 def reach(scores: Sequence[ArmScore]) -> list[float]:
     """Return everything that an axis of accuracy has to reach, in per cent: each seed, and the ends of intervals."""
-    ends = [percent(score) + sign * half(score.mean) for score in scores for sign in (-1, 1)]
+    ends = [end for score in scores for end in measures.bounds(score.mean, clipped=True)]
     return ends + [100 * top1 for score in scores for top1 in score.top1.values()]
 
 

@@ -59,6 +59,7 @@ def confusion(counted: Sequence[Counts], *, words: Words) -> Picture | None:
             **_axes(names, words),
         ),
         note=words("picture_confusion_note").format(arm=label(first.score), runs=first.num_runs, mistakes=mistakes),
+        hint=words("hint_confusion"),
     )
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from bakeoff.reports import formats
-from bakeoff.reports.interactive.arms import half, hover_of_mean, label, looks, percent, quantity, ranked, reach
+from bakeoff.reports import formats, measures
+from bakeoff.reports.interactive.arms import bars, hover_of_mean, label, looks, percent, quantity, ranked, reach
 from bakeoff.reports.interactive.style import (
     LINE,
     NAME_COLUMNS,
@@ -25,7 +25,6 @@ from bakeoff.reports.interactive.style import (
 from bakeoff.results.comparison import ArmScore, Comparison
 
 MOST_NAMES = 12  # arms whose names stand beside their points
-_ALIKE = 1.01  # a ratio of costs up to which arms cost the same
 _WIDE = 5.0  # a ratio of costs above which an axis is logarithmic
 _NEAR_X, _NEAR_Y = 0.22, 0.045  # parts of an axis within which two names would touch
 # Attribute of an arm, the factor to the unit that people use, the key of its name in words.
@@ -52,11 +51,6 @@ class Priced:
         return [percent(score) for score in self.scores]
 
     @property
-    def differ(self) -> bool:
-        """Whether there is anything to compare: arms that cost the same would stand above each other."""
-        return bool(self.costs) and max(self.costs) / min(self.costs) > _ALIKE
-
-    @property
     def is_wide(self) -> bool:
         """Whether costs are so far apart that their axis is logarithmic."""
         return max(self.costs) / min(self.costs) > _WIDE
@@ -65,7 +59,7 @@ class Priced:
 def costs(comparison: Comparison, *, words: Words) -> Picture | None:
     """Draw accuracy against each cost in which arms differ, chosen by a menu."""
     priced = [_priced(comparison, attribute, factor, words(word)) for attribute, factor, word in _COSTS]
-    priced = [one for one in priced if one.differ]
+    priced = [one for one in priced if measures.costs_differ(one.costs)]
     if not priced:
         return None
     unit, axes = quantity(comparison, words), [_axis(one) for one in priced]
@@ -77,7 +71,7 @@ def costs(comparison: Comparison, *, words: Words) -> Picture | None:
         for i, one in enumerate(priced)
     ]
     first = priced[0]
-    unbeaten = ", ".join(label(first.scores[i]) for i in front(first.costs, first.top1))
+    unbeaten = formats.names(label(first.scores[i]) for i in front(first.costs, first.top1))
     return Picture(
         id="cost",
         title=words("picture_cost"),
@@ -90,6 +84,7 @@ def costs(comparison: Comparison, *, words: Words) -> Picture | None:
             yaxis=axis_of_percent(unit, reach(ranked(comparison)), words=words),
         ),
         note=words("picture_cost_note"),
+        hint=words("hint_cost"),
     )
 
 
@@ -140,7 +135,10 @@ def _points(comparison: Comparison, priced: Priced, unit: str) -> go.Scatter:
     return go.Scatter(
         x=priced.costs,
         y=priced.top1,
-        error_y={"array": [half(score.mean) for score in priced.scores], "color": LINE, "thickness": 1.2, "width": 3},
+        error_y={
+            **bars([score.mean for score in priced.scores], clipped=True),
+            **{"color": LINE, "thickness": 1.2, "width": 3},
+        },
         mode="markers+text",
         marker={
             "color": [look.colour for look in chosen],

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from bakeoff.errors import BakeoffError
+from bakeoff.reports.interactive.arms import ranked
 from bakeoff.results import calibration, metrics, predictions
 from bakeoff.results.calibration import Reliability
-from bakeoff.results.comparison import ArmScore
+from bakeoff.results.comparison import ArmScore, Comparison
 from bakeoff.results.predictions import Predictions
 from bakeoff.results.store import Run
+
+MOST_COUNTED = 6  # arms whose predictions are read
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -54,6 +57,31 @@ class Counts:
             ("classes", side_by_side, self.confusion[np.ix_(order, order)]),
             ("superclasses", said.superclasses, metrics.merge(self.confusion, said)),
         ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Told:
+    """What a report tells by image, of the control and the best arms.
+
+    Args:
+        counted: one an arm that has readable predictions: the control, then the best first.
+        left_out: names of the runs whose predictions are missing, damaged, or of other classes.
+    """
+
+    counted: tuple[Counts, ...]
+    left_out: tuple[str, ...]
+
+    def of(self, score: ArmScore) -> Counts | None:
+        """Return an arm's counts, if it has any."""
+        return next((counts for counts in self.counted if counts.score is score), None)
+
+
+def told(comparison: Comparison) -> Told:
+    """Read, once for all of a report, the predictions of the arms that are worth it."""
+    others = [score for score in ranked(comparison) if score is not comparison.control]
+    scores = [score for score in (comparison.control, *others) if score.top1][:MOST_COUNTED]
+    counted, left_out = count(scores, comparison.split)
+    return Told(counted=tuple(counted), left_out=tuple(left_out))
 
 
 def count(scores: Iterable[ArmScore], split: str) -> tuple[list[Counts], list[str]]:

@@ -106,6 +106,7 @@ def curves(comparison: Comparison, *, words: Words) -> Picture | None:
             **{f"yaxis{i + 1}": _axis(q, i, words) for i, q in enumerate(known)},
         ),
         note=f"{note} {hidden}".strip(),
+        hint=words("hint_curves"),
     )
 
 

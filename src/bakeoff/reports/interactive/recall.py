@@ -51,7 +51,9 @@ def recall(control: Counts, best: Counts, looks: Sequence[Look], *, words: Words
         "down": best.classes[down],
         "loss": formats.points(gains[down], digits=1),
     }
-    note = words("picture_recall_note").format(noise=f"{_noise(control):.0f}")
+    noise = _noise(control)
+    beyond = int((np.abs(100 * gains[order]) > noise).sum())
+    note = words("picture_recall_note").format(noise=f"{noise:.1f}", beyond=beyond, classes=len(order))
     if len(rows) < len(order):
         note += " " + words("picture_recall_cut").format(shown=len(rows), classes=len(order))
     shown = 100 * np.concatenate([control.recall[rows], best.recall[rows]])

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from bakeoff.reports.interactive.arms import (
     Look,
-    half,
+    bars,
     hover_of_mean,
     hover_of_seed,
     interval,
@@ -16,6 +16,7 @@ from bakeoff.reports.interactive.arms import (
     quantity,
     ranked,
     reach,
+    runs_diverged,
 )
 from bakeoff.reports.interactive.style import (
     LINE,
@@ -48,6 +49,7 @@ def setting(comparison: Comparison, *, words: Words) -> Picture | None:
         return None
     name, unit, chosen = next(iter(comparison.study.file.axes)), quantity(comparison, words), looks(comparison)
     best, peak = max(placed, key=lambda pair: percent(pair[1]))
+    lost = runs_diverged([score for score in comparison.arms if score.arm.at], words)
     told = {"low": f"{placed[0][0]:g}", "high": f"{placed[-1][0]:g}", "best": f"{best:g}", "top1": interval(peak)}
     return Picture(
         id="setting",
@@ -59,7 +61,7 @@ def setting(comparison: Comparison, *, words: Words) -> Picture | None:
             xaxis=_axis(name, [value for value, _ in placed]),
             yaxis=axis_of_percent(unit, reach([score for _, score in placed]), words=words),
         ),
-        note=words("picture_setting_note"),
+        note=" ".join(note for note in (words("picture_setting_note"), lost) if note),
     )
 
 
@@ -127,7 +129,10 @@ def _means(placed: Placed, chosen: dict[str, Look], *, name: str, unit: str) -> 
     return go.Scatter(
         x=[value for value, _ in placed],
         y=[percent(score) for _, score in placed],
-        error_y={"array": [half(score.mean) for _, score in placed], "color": LINE, "thickness": 1.5, "width": 4},
+        error_y={
+            **bars([score.mean for _, score in placed], clipped=True),
+            **{"color": LINE, "thickness": 1.5, "width": 4},
+        },
         mode="lines+markers",
         line={"color": LINE, "width": 1.5},
         marker={"color": [look.colour for look in own], "symbol": [look.symbol for look in own], "size": 11},

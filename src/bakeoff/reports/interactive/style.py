@@ -38,6 +38,7 @@ class Picture:
         alt: the same for those who cannot see it, with its main numbers.
         figure: what `Plotly.newPlot` takes, `data` and `layout`; JSON, its names escaped.
         note: how to read it, and what was left out.
+        hint: what a reader can do with it on a screen.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Picture:
     alt: str
     figure: dict[str, Any]
     note: str = ""
+    hint: str = ""
 
 
 def safe(text: str, columns: int | None = None) -> str:

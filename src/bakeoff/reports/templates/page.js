@@ -21,12 +21,20 @@
   const plots = all(".plot");
   const drawn = new Set();
   const phone = matchMedia("(max-width: 40rem)");
-  /* What stands above a picture is named, since plotly's own choice has a button that sends the data away. A picture
-     is kept as SVG: a PNG would go through a blob, which the policy refuses. */
+  /* A picture is kept as on paper, dark on white, whatever the page is. It is SVG: a PNG would go through a blob, which
+     the policy refuses. */
+  const keep = () => ({
+    name: "keep", title: "Download plot", icon: Plotly.Icons.camera,
+    click: plot => {
+      const layout = { ...plot.layout, paper_bgcolor: "#ffffff", font: { ...plot.layout.font, color: "#222222" } };
+      const size = { width: plot.offsetWidth, height: plot.offsetHeight };
+      return Plotly.downloadImage({ data: plot.data, layout }, { format: "svg", filename: plot.parentNode.id, ...size });
+    },
+  });
+  /* What stands above a picture is named, since plotly's own choice has a button that sends the data away. */
   const configuration = layout => ({
     responsive: true, displaylogo: false, displayModeBar: phone.matches ? false : "hover", plotlyServerURL: "",
-    modeBarButtons: [["toImage"], ...(layout.dragmode ? [["zoom2d", "pan2d", "resetScale2d"]] : [])],
-    toImageButtonOptions: { format: "svg" },
+    modeBarButtons: [[keep()], ...(layout.dragmode ? [["zoom2d", "pan2d", "resetScale2d"]] : [])],
   });
 
   /* What a picture takes from the page: plotly's key -> colour. Grids and marks bring colours that suit both papers. */
