@@ -102,4 +102,4 @@ def test_without_a_terminal_each_run_that_ends_is_a_line(capsys: pytest.CaptureF
     ("seconds", "text"), [(9, "9 s"), (300, "5 min"), (3 * 3600, "3.0 h"), (5 * 86400, "5.0 days")]
 )
 def test_durations_as_people_say_them(seconds: float, text: str) -> None:
-    assert picture.duration(seconds) == text
+    assert screen.duration(seconds) == text

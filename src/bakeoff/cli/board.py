@@ -75,7 +75,7 @@ def picture(title: str, board: "Board", *, height: int) -> Group:
     counts = Counter(row.state for row in board.rows)
     listed = ", ".join(f"{count} {state}" for state, count in counts.items())
     left = board.seconds_left
-    time = "" if left is None or not board.total - board.done else f"; about {duration(left)} left"
+    time = "" if left is None or not board.total - board.done else f"; about {screen.duration(left)} left"
     heading = Text(f"{plain(title)}: {board.done} of {board.total} runs{time}", style="bold", no_wrap=True)
     return Group(heading, table, Text(listed, style="dim", no_wrap=True))
 
@@ -106,13 +106,3 @@ def cells(row: "Row") -> list[Text]:
 def plain(text: str) -> str:
     """Return a name or note on one line, without characters that move a cursor."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
-def duration(seconds: float) -> str:
-    """Return how long, as people say it."""
-    minutes = seconds / 60
-    if minutes < 1:
-        return f"{seconds:.0f} s"
-    if minutes < 120:
-        return f"{minutes:.0f} min"
-    return f"{minutes / 60:.1f} h" if minutes < 48 * 60 else f"{minutes / 60 / 24:.1f} days"

@@ -11,7 +11,6 @@ from bakeoff.errors import refuse_unknown
 # Unknown options are settings: `--epochs 15` is `epochs=15`.
 OPEN = {"ignore_unknown_options": True}
 LOGS = Path("logs")
-TRACKERS = ("tensorboard", "wandb", "mlflow", "swanlab")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout; the log goes to stderr.")]
 Root = Annotated[Path, typer.Option("--root", help="The folder of all runs.", show_default=True)]
@@ -29,5 +28,7 @@ def track(names: str | None) -> None:
         RecipeError: no such tracker.
     """
     if names is not None:
-        refuse_unknown("--track", [name.strip() for name in names.split(",")], TRACKERS)
-        os.environ["BAKEOFF_TRACKERS"] = names
+        from bakeoff.training import trackers
+
+        refuse_unknown("--track", [name.strip() for name in names.split(",")], trackers.NAMES)
+        os.environ[trackers.VARIABLE] = names

@@ -135,10 +135,13 @@ def print_record(record: "Record", *, pictures: Sequence[Path] = ()) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as people say them: "45 s", "12 min", "3.5 h"."""
-    if seconds < 90:
+    """Return how long, as people say it: "45 s", "12 min", "3.5 h"."""
+    minutes = seconds / 60
+    if minutes < 1:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if minutes < 120:
+        return f"{minutes:.0f} min"
+    return f"{minutes / 60:.1f} h" if minutes < 48 * 60 else f"{minutes / 60 / 24:.1f} days"
 
 
 def accuracy(scores: Mapping[str, Any]) -> str:
