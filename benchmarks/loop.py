@@ -72,7 +72,7 @@ def set_up(model: str, *, steps: int, batch_size: int, folder: Path, threads: in
     ]  # fmt: skip
     recipe = resolve(model, overrides=settings, plugins=True)
     share = assembly.load(recipe)
-    parts = assembly.assemble(recipe, share, plugin=model)
+    parts = assembly.assemble(recipe, share, plugin=model, root=folder)
     return new_trainer(recipe, Run(folder), share, parts, stop=StopRequest(), tell=lambda _: None)
 
 
@@ -123,7 +123,7 @@ def rounds(trainer: Trainer, *, num: int) -> list[tuple[float, float]]:
 def same_losses(model: str, *, folder: Path, threads: int) -> float:
     """Return the largest relative difference of 20 losses, ours against raw on the same batches."""
     ours, raw = (set_up(model, steps=20, batch_size=32, folder=folder, threads=threads, compile=False) for _ in "12")
-    position = Position(epoch=0, step=0, losses=torch.zeros(20))
+    position = Position.at_start(ours.parts)
     for _ in loop.epoch(ours.parts, position):
         pass
     raw.parts.model.train()

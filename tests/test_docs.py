@@ -13,7 +13,7 @@ from PIL import Image
 from bakeoff import catalogue, cli
 from bakeoff import study as studies
 from bakeoff.cli import screen, words
-from bakeoff.recipe import Recipe, resolve
+from bakeoff.recipe import Recipe, Teacher, resolve
 from bakeoff.recipe.resolve import SHORT, parse
 from bakeoff.recipe.schema import SECTIONS
 from bakeoff.reports.figures import zoo
@@ -26,10 +26,16 @@ ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src" / "bakeoff"
 CARDS = SRC / "library" / "recipes" / "models"
 READMES = ("README.md", "README.zh-CN.md")
-DOCS = ("docs/settings.md", "docs/models.md", "docs/how-to-add-a-model.md", "docs/how-to-write-a-study.md")
+DOCS = (
+    "docs/settings.md",
+    "docs/models.md",
+    "docs/how-to-add-a-model.md",
+    "docs/how-to-write-a-study.md",
+    "docs/distillation.md",
+)
 PAGES = (*READMES, *("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LOG.md"), *DOCS)
-VERBS = ("train", "resume", "eval", "list", "show", "study", "compare", "report")
-VARIANTS = {"optimizer": Recipe.model_fields["optimizer"], "schedule": Recipe.model_fields["schedule"]}
+VERBS = ("train", "resume", "eval", "list", "show", "distill", "study", "compare", "report")
+VARIANTS = {section: Recipe.model_fields[section] for section in ("optimizer", "schedule", "objective")}
 
 
 def read(page: str) -> str:
@@ -167,9 +173,10 @@ def value_of(assignment: str) -> object:
 def test_every_setting_is_explained_with_its_default() -> None:
     documented = rows("docs/settings.md")
     named = {"model": type(Recipe().model), "data": SECTIONS["data"], "augment": SECTIONS["augment"]}
-    named |= {"mix": SECTIONS["mix"], "objective": SECTIONS["objective"]}
+    named |= {"mix": SECTIONS["mix"]}
     expected = {f"{s}.{key}": field.default for s, kind in named.items() for key, field in kind.model_fields.items()}
-    expected |= {k: f.default for k, f in Recipe.model_fields.items() if k not in {*named, *VARIANTS}}
+    expected |= {k: f.default for k, f in Recipe.model_fields.items() if k not in {*named, *VARIANTS, "teacher"}}
+    expected |= {f"teacher.{key}": None if f.is_required() else f.default for key, f in Teacher.model_fields.items()}
     variants = {
         variant.model_fields["name"].default for kind in VARIANTS.values() for variant in kind.annotation.__args__
     }  # type: ignore[union-attr]

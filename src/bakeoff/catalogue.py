@@ -58,11 +58,15 @@ class Dataset:
         about: what it is, in a line.
         num_classes: how many.
         image_shape: channels, height, width.
+        num_train: images to train and validate on.
+        num_test: images to test on.
     """
 
     about: str
     num_classes: int
     image_shape: tuple[int, int, int]
+    num_train: int
+    num_test: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -290,16 +294,22 @@ DATASETS: dict[str, Dataset] = {
         about="60,000 pictures of 32x32 px in 100 classes and 20 superclasses (Krizhevsky 2009)",
         num_classes=100,
         image_shape=(3, 32, 32),
+        num_train=50_000,
+        num_test=10_000,
     ),
     "cifar10": Dataset(
         about="60,000 pictures of 32x32 px in 10 classes (Krizhevsky 2009)",
         num_classes=10,
         image_shape=(3, 32, 32),
+        num_train=50_000,
+        num_test=10_000,
     ),
     "digits": Dataset(
         about="1,797 handwritten digits of 8x8 px; comes with scikit-learn, needs no download",
         num_classes=10,
         image_shape=(1, 8, 8),
+        num_train=1_438,
+        num_test=359,
     ),
 }
 

@@ -14,7 +14,7 @@ import pytest
 SRC = Path(__file__).parents[2] / "src" / "bakeoff"
 FILES = sorted(SRC.rglob("*.py"))
 TORCH_FREE = ("errors", "catalogue", "library", "recipe", "record", "study", "results", "launch", "reports", "cli")
-WITH_TORCH = ("launch/check.py", "launch/worker.py")  # of `launch`: what builds and what trains
+WITH_TORCH = ("launch/check.py", "launch/workshop.py", "launch/worker.py")  # of `launch`: what builds and what trains
 ONE_DOOR = {  # library -> the only places that may import it
     "accelerate": ("training/device.py",),
     "matplotlib": ("reports/",),
@@ -77,7 +77,7 @@ def test_one_door_a_library(library: str) -> None:
 @pytest.mark.parametrize("room", PAPERS)
 def test_papers_stand_alone(room: str) -> None:
     """No paper imports its neighbour; what has no paper may be shared, and the tables know them all."""
-    shared = {"layers", "frames", "gated", "depthwise", "relative", "options", "outcome", "cost", "adopt"}
+    shared = {"layers", "frames", "gated", "depthwise", "relative", "options", "outcome", "cost", "stages", "adopt"}
     papers = {path.stem for path in (SRC / room).glob("*.py")} - {"__init__"} - shared
     for name in papers:
         prefix = f"bakeoff.{room.replace('/', '.')}."

@@ -44,7 +44,7 @@ def first_epoch(name: str, *, threads: int) -> dict[str, Any]:
     """Train one epoch and tell how the loss went."""
     recipe = resolve(name, overrides=[*settings(name), f"threads={threads}"])
     share = assembly.load(recipe)
-    parts = assembly.assemble(recipe, share, plugin=None)
+    parts = assembly.assemble(recipe, share, plugin=None, root=Path())
     with tempfile.TemporaryDirectory() as folder:
         trainer = new_trainer(recipe, Run(Path(folder)), share, parts, stop=StopRequest(), tell=lambda _: None)
         trainer.train_epoch()

@@ -38,6 +38,7 @@ ONE_MODEL_AN_ARM = {
     """,
 }
 PAGE = Path(__file__).parents[2] / "docs" / "how-to-write-a-study.md"
+DISTILLATIONS = {"distill-losses", "distill-small"}
 BY_SETTINGS = {"augmentation", "learning-rate", "optimizers", "optimizers-tuned", "schedule"}
 
 
@@ -52,7 +53,7 @@ def header(name: str) -> dict[str, str]:
 
 
 def test_every_study_is_known_here() -> None:
-    assert set(STUDIES) == {*ONE_MODEL_AN_ARM, *BY_SETTINGS}
+    assert set(STUDIES) == {*ONE_MODEL_AN_ARM, *BY_SETTINGS, *DISTILLATIONS}
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -84,7 +85,7 @@ def test_it_is_an_ablation_or_says_that_it_is_none(name: str, loaded: dict[str, 
 def test_it_can_be_scaled_down(name: str, loaded: dict[str, Study]) -> None:
     small = study.load(name, typed=("epochs=8", "data.limit=10000", "seeds=2"))
     assert [arm.name for arm in small.arms] == [arm.name for arm in loaded[name].arms]
-    recipes = small.recipes().values()
+    recipes = [recipe for arm in small.arms for _, _, recipe in small.runs(arm)]
     assert {(r.epochs, r.data.limit, r.seed) for r in recipes} == {(8, 10_000, 0), (8, 10_000, 1)}
     assert set(small.scaled) == {"epochs", "data.limit", "seeds"}
     assert small.folder_name != loaded[name].folder_name
@@ -190,6 +191,24 @@ def test_each_ingredient_of_augmentation_on_a_small_and_on_a_large_network(loade
     assert set(against.values()) == {"large: crop and flip"}
 
 
+def test_distillation_has_its_controls_and_the_teacher_its_own_length(loaded: dict[str, Study]) -> None:
+    small = study.load("distill-small", typed=("epochs=8", "teachers.epochs=15", "data.limit=10000"))
+    arms = {arm.name: arm.trials[0].recipe for arm in small.arms}
+    assert list(arms) == [
+        *("student alone", "KD", "DKD", "DIST", "KD, standardised", "KD, random teacher", "label smoothing"),
+    ]
+    assert arms["student alone"].teacher is None
+    assert arms["label smoothing"].objective.label_smoothing == 0.1
+    named = {name: recipe.teacher.name for name, recipe in arms.items() if recipe.teacher is not None}
+    assert named.pop("KD, random teacher") == "random:resnet_56"
+    assert set(named.values()) == {small.teachers["resnet_56"].place}
+    assert (small.teachers["resnet_56"].epochs, small.teachers["resnet_56"].data.limit) == (15, 10_000)
+    losses = {arm.name: arm.trials[0].recipe for arm in loaded["distill-losses"].arms}
+    assert list(losses) == ["student alone", "soft targets, T = 3", "logits", "label smoothing"]
+    assert loaded["distill-losses"].teachers["resnet50"].epochs == losses["logits"].epochs == 50
+    assert loaded["distill-losses"].teachers["resnet50"].schedule == losses["logits"].schedule
+
+
 def test_what_makes_the_arms_differ_cannot_be_typed(loaded: dict[str, Study]) -> None:
     for typed in ("model=resnet_56", "lr=0.2"):
         with pytest.raises(RecipeError, match="what the arms differ in"):
@@ -238,11 +257,12 @@ def test_every_study_of_the_page_expands_and_scales_down(text: str, tmp_path: Pa
 
 
 def test_the_page_says_what_its_studies_do(tmp_path: Path) -> None:
-    smallest, ablation, axes, search, own = (_expanded(text, tmp_path) for text in blocks("yaml"))
+    smallest, ablation, axes, search, taught, own = (_expanded(text, tmp_path) for text in blocks("yaml"))
     assert len(smallest.arms) == 2
     assert len(ablation.arms) == 4
     assert len(axes.arms) == 12 + 1  # the card's schedule is no point on the axes
     assert {len(arm.trials) for arm in search.arms} == {3}
+    assert [arm.name for arm in taught.arms] == ["alone", "T = 2", "T = 8", "label smoothing"]
     assert {arm.trials[0].recipe.optimizer.name for arm in own.arms} == {"sgd", "adamw"}
     with_default = blocks("yaml")[0].replace("equal: [data, epochs, protocol]\n", "")
     assert [w for w in _expanded(with_default, tmp_path).warnings if "Not comparable: batch_size" in w]

@@ -81,7 +81,7 @@ def test_an_outcome_cannot_be_changed() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("clasify", {}, r"objective: found 'clasify'; expected one of classify\. Did you mean 'classify'\?"),
+        ("clasify", {}, r"objective: found 'clasify'; expected one of classify, kd, .*\. Did you mean 'classify'\?"),
         ("classify", {"smoothing": 0.1}, r"found 'smoothing'; expected one of label_smoothing"),
         ("classify", {"label_smoothing": 1.0}, r"objective\.label_smoothing: found 1.0"),
         ("classify", {"label_smoothing": -0.1}, r"objective\.label_smoothing"),

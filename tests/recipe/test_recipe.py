@@ -1,3 +1,4 @@
+import inspect
 import json
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bakeoff import catalogue, library, models
+from bakeoff import catalogue, library, models, objectives
 from bakeoff.errors import BakeoffError, DataError, RecipeError
 from bakeoff.recipe import Recipe, load, overlay, read_yaml, resolve
 from bakeoff.recipe.schema import SECTIONS
@@ -256,3 +257,38 @@ def test_any_file_gives_a_recipe_or_one_message(tmp_path_factory: pytest.TempPat
         resolve("resnet_20", recipe=str(file))
     except BakeoffError as error:
         assert error.exit_code == 2
+
+
+def test_a_recipe_without_a_teacher_is_what_it_was_before_there_were_any() -> None:
+    assert resolve("resnet_20").digest.startswith("ba30d5dfef53")
+    assert "teacher" not in resolve("resnet_20").to_yaml()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["objective=kd"], "objective: found kd, which learns from a teacher, and none"),
+        (["teacher=logs/a"], "teacher: found logs/a, and an objective that learns from none"),
+        (["objective=kdd", "teacher=a"], "Did you mean 'kd'?"),
+        (["objective=kd", "teacher=a", "temperature=0"], "objective.temperature: found 0; expected greater than 0"),
+        (["objective=dkd", "teacher=a", "objective.alpha=1"], "an unknown key 'alpha'"),
+        (["objective=kd", "teacher=a", "objective.label_weight=0", "objective.teacher_weight=0"], "above 0 where"),
+        (["objective=kd", "teacher=a", "teacher.nam=a"], "an unknown key 'nam'"),
+    ],
+)
+def test_distillations_that_cannot_be(settings: list[str], said: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        resolve("resnet_20", overrides=settings)
+    assert said in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_objectives_have_the_same_options_and_defaults_in_a_recipe_as_in_code() -> None:
+    from bakeoff.recipe.schema import Distillation
+
+    kinds = {kind.model_fields["name"].default: kind for kind in Distillation.__subclasses__()}
+    assert set(kinds) == set(objectives.TAUGHT)
+    for name, kind in kinds.items():
+        signature = inspect.signature(objectives.OBJECTIVES[name])
+        defaults = {key: p.default for key, p in signature.parameters.items() if key not in ("teacher", "shapes")}
+        assert {key: field.default for key, field in kind.model_fields.items() if key != "name"} == defaults

@@ -556,3 +556,82 @@ def test_any_layer_is_a_study_or_a_message(place: str, layer: dict[Any, Any]) ->
         of(content)
     except BakeoffError as error:
         assert error.where
+
+
+# Studies of distillation
+
+TAUGHT: dict[str, Any] = {
+    "teachers": {"big": {"model": "resnet_56", "epochs": 30}},
+    "arms": {"kd": {"objective": "kd", "teacher": "big"}, "dkd": {"objective": "dkd", "teacher": "big"}},
+    "changes": ["objective", "teacher"],
+}
+
+
+def test_a_teacher_is_one_run_that_all_arms_and_seeds_share() -> None:
+    made = study(**TAUGHT)
+    (teacher,) = made.teachers.values()
+    assert (teacher.model.name, teacher.epochs, teacher.seed, teacher.threads) == ("resnet_56", 30, 0, 1)
+    for arm in made.arms[1:3]:
+        for _, _, recipe in made.runs(arm):
+            assert recipe.teacher is not None
+            assert (recipe.teacher.name, recipe.teacher.digest) == (teacher.place, teacher.digest)
+    assert next(iter(made.recipes().values())) == teacher
+    assert len(made.recipes()) == 1 + 4 * 2
+    assert restore(json.loads(json.dumps(made.to_json())), where="x") == made
+
+
+def test_controls_are_added_unless_they_are_there_or_unwanted() -> None:
+    def names(**changes: Any) -> list[str]:
+        return [arm.name for arm in study(**{**TAUGHT, **changes}).arms]
+
+    assert names() == ["base", "kd", "dkd", "label smoothing"]
+    assert names(add_controls=False) == ["base", "kd", "dkd"]
+    own = {"smooth": {"objective.label_smoothing": 0.2}, **TAUGHT["arms"]}
+    assert names(arms=own) == ["base", "smooth", "kd", "dkd"]
+    taught = {**BASE, "objective": "kd", "teacher": "big"}
+    assert names(base=taught, arms={"hot": {"objective.temperature": 8}}) == [
+        "base",
+        "hot",
+        "student alone",
+        "label smoothing",
+    ]
+    assert [arm.name for arm in study().arms] == ["base", "slow"]  # nobody is taught here
+
+
+def test_the_student_alone_has_no_teacher() -> None:
+    taught = {**BASE, "objective": "kd", "teacher": "big"}
+    made = study(**{**TAUGHT, "base": taught, "arms": {"x": {"batch_size": 64}}, "changes": []})
+    alone = next(arm for arm in made.arms if arm.name == "student alone").trials[0].recipe
+    assert alone.teacher is None
+    assert alone == resolve("resnet_20", overrides=["epochs=5", "lr=0.1", "threads=1"])
+
+
+def test_what_is_typed_reaches_teachers_where_it_is_meant_for_them() -> None:
+    made = study("epochs=3", "teachers.epochs=12", "data.limit=2000", "teachers.lr=0.05", **TAUGHT)
+    (teacher,) = made.teachers.values()
+    assert (teacher.epochs, teacher.data.limit, teacher.optimizer.lr) == (12, 2000, 0.05)
+    assert {trial.recipe.epochs for arm in made.arms for trial in arm.trials} == {3}
+    assert made.scaled == {
+        "epochs": (5, 3),
+        "data.limit": (None, 2000),
+        "teachers.epochs": (30, 12),
+        "teachers.optimizer.lr": (0.2, 0.05),
+    }
+    assert study("epochs=3", **TAUGHT).teachers["big"].epochs == 30
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"teachers": {"big": {"epochs": 3}}}, "each of which names its model"),
+        ({"teachers": {**TAUGHT["teachers"], "idle": {"model": "resnet_110"}}}, "an arm that learns from it"),
+        ({"teachers": {"big": {"model": "resnet_56", "seed": 3}}}, "the seeds of the whole study"),
+        ({"teachers": {"big": {"model": "resnet_56", "objective": "kd"}}}, "and none"),
+        ({"arms": {"kd": {"objective": "kd"}}}, "a teacher as well"),
+        ({"arms": {"kd": {"teacher": "big"}}}, "an objective that does"),
+    ],
+)
+def test_teachers_that_cannot_be(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        of({**FILE, **TAUGHT, **changes})
+    assert said in str(caught.value)

@@ -1,6 +1,7 @@
 """Kill runs with SIGKILL at random points, resume them, and compare every byte with an undisturbed run.
 
     python -m tests.training.kills --points 200 --seed 1     the long proof
+    python -m tests.training.kills --points 160 --distillation
     python -m tests.training.kills --controls 21             resumes with a part left out: all must differ
     python -m tests.training.kills --every-operation         each file operation of a save interrupted once
 
@@ -20,7 +21,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,18 @@ CASES: dict[str, tuple[str, ...]] = {
     "paper protocol, smoothing": ("protocol=paper", "label_smoothing=0.1", "augment.cutout=3"),
     "saves at epoch ends": ("checkpoint_steps=null", "ema_decay=0.9", "mixup=0.2", "eval_every=2"),
 }
+TAUGHT = "teacher=random:resnet_20"  # what a teacher knows is nothing to a resume
+DISTILLATIONS: dict[str, tuple[str, ...]] = {
+    "kd": ("objective=kd", "ema_decay=0.9"),
+    "kd, standardised, mixup": ("objective=kd", "objective.standardise=true", "mixup=0.4", "cutmix=1.0"),
+    "dkd": ("objective=dkd", "objective.warmup=0.5", "precision=bf16"),
+    "dist": ("objective=dist", "optimizer=adamw"),
+    "logits, accumulation": ("objective=logits", "objective.teacher_weight=0.1", "accumulate=2"),
+    "fitnets": ("objective=fitnets", "objective.teacher_weight=1", "clip_norm=0.5"),
+    "fitnets, muon": ("objective=fitnets", "objective.teacher_weight=1", "objective.stage=3", "optimizer=muon"),
+    "attention transfer": ("objective=attention_transfer", "optimizer=adam"),
+}
+CASES |= {case: DISTILLATIONS[case] for case in ("dkd", "fitnets")}
 PHASES = (
     "data", "forward", "optimizer", "weights written", "row written", "during save", "during write", "after save",
     "before summary",
@@ -83,6 +96,8 @@ class Point:
 
 
 def recipe_of(case: str) -> Recipe:
+    if case in DISTILLATIONS:
+        return resolve(tiny.STAGED, overrides=[*BASE, "lr=0.01", TAUGHT, *DISTILLATIONS[case]], plugins=True)
     return resolve(tiny.NAME, overrides=[*BASE, *CASES[case]], plugins=True)
 
 
@@ -123,8 +138,8 @@ def arm(point: Point) -> None:
                 die()
             yield batch
 
-    def gradients(parts: Any, batch: Any) -> Any:
-        total = real_gradients(parts, batch)
+    def gradients(parts: Any, batch: Any, *, progress: float) -> Any:
+        total = real_gradients(parts, batch, progress=progress)
         if point.phase == "forward" and position["step"] == point.step:
             die()
         return total
@@ -221,7 +236,7 @@ def outcome_of(run: Run) -> dict[str, Any]:
     newest = checkpoint.newest(run.checkpoints, device=torch.device("cpu"))
     assert newest is not None
     weights = [run.weights("best"), run.weights("last")]
-    others = [run.split_path, run.predictions("val")]
+    others = [run.split_path, run.teacher_path, run.predictions("val")]
     state = {key: value for key, value in newest.state.items() if key != "seconds"}
     return {
         "summary": summary,
@@ -288,7 +303,9 @@ class Bench:
         def go_on() -> None:
             if left_out:
                 forget(left_out)
-            training.resume(run, plugin=tiny.NAME) if run.folder.exists() else training.start(recipe, run.folder)
+            training.resume(run, plugin=recipe.model.name) if run.folder.exists() else training.start(
+                recipe, run.folder
+            )
 
         for i, point in enumerate(points):
             code = in_child(lambda point=point: (arm(point), go_on()), log=self.log)  # type: ignore[misc]
@@ -317,12 +334,12 @@ def random_points(rng: random.Random, case: str, bench: Bench) -> list[Point]:
     return points
 
 
-def prove(bench: Bench, points: int, seed: int) -> int:
-    """Kill and resume; return how many came out equal."""
+def prove(bench: Bench, points: int, seed: int, cases: Mapping[str, object]) -> int:
+    """Kill and resume, one case after another; return how many came out equal."""
     good = 0
     for i in range(points):
         rng = random.Random(f"{seed}/{i}")
-        case = list(CASES)[i % len(CASES)]
+        case = list(cases)[i % len(cases)]
         drawn = random_points(rng, case, bench)
         wrong = bench.kill_and_resume(case, *drawn)
         good += not wrong
@@ -384,6 +401,9 @@ def every_operation(bench: Bench) -> tuple[int, int]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, default=0, help="kill points")
+    parser.add_argument(
+        "--distillation", action="store_true", help="kill points of every objective with a teacher alone"
+    )
     parser.add_argument("--controls", type=int, default=0, help="negative controls")
     parser.add_argument("--every-operation", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
@@ -396,7 +416,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder))
         if arguments.points:
-            equal = prove(bench, arguments.points, arguments.seed)
+            cases = DISTILLATIONS if arguments.distillation else CASES
+            equal = prove(bench, arguments.points, arguments.seed, cases)
             result |= {"points": arguments.points, "equal": equal}
             ok &= equal == arguments.points
         if arguments.controls:

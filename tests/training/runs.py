@@ -53,7 +53,6 @@ def stop_at(step: int) -> Callable[[Tick], None]:
 
 def parts(recipe: Recipe) -> tuple[Parts, Position]:
     """Assemble what the loop takes, at its first step."""
-    assembled = assembly.assemble(recipe, assembly.load(recipe), plugin=recipe.model.name)
-    losses = torch.zeros(assembled.batches.steps_per_epoch)
+    assembled = assembly.assemble(recipe, assembly.load(recipe), plugin=recipe.model.name, root=Path())
     torch.manual_seed(0)
-    return assembled, Position(epoch=0, step=0, losses=losses)
+    return assembled, Position.at_start(assembled)

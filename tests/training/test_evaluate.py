@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 def trained() -> tuple[Parts, ImageSet]:
     recipe = runs.recipe("data.limit=900")
     share = assembly.load(recipe)
-    parts = assembly.assemble(recipe, share, plugin=tiny.NAME)
+    parts = assembly.assemble(recipe, share, plugin=tiny.NAME, root=Path())
     return parts, share.train
 
 

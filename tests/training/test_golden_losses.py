@@ -37,8 +37,8 @@ CASES: dict[str, tuple[int, tuple[str, ...]]] = {
 def losses(case: str) -> list[float]:
     steps, overrides = CASES[case]
     recipe = resolve("resnet_20", overrides=[*BASE, *overrides])
-    parts = assembly.assemble(recipe, assembly.load(recipe), plugin=None)
-    position = Position(epoch=0, step=0, losses=torch.zeros(parts.batches.steps_per_epoch))
+    parts = assembly.assemble(recipe, assembly.load(recipe), plugin=None, root=Path())
+    position = Position.at_start(parts)
     torch.manual_seed(0)
     found: list[float] = []
     while len(found) < steps:

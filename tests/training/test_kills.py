@@ -34,6 +34,12 @@ def test_killed_runs_end_as_if_undisturbed_and_incomplete_resumes_do_not() -> No
 
 
 @pytest.mark.slow
+def test_killed_distillations_end_as_if_undisturbed() -> None:
+    answer = kills("--points", "160", "--seed", "3", "--distillation")
+    assert (answer["points"], answer["equal"]) == (160, 160)
+
+
+@pytest.mark.slow
 def test_hundreds_of_kills_and_every_operation_of_a_save() -> None:
     answer = kills("--points", "200", "--seed", "1", "--controls", "21", "--every-operation")
     assert (answer["points"], answer["equal"]) == (200, 200)

@@ -221,4 +221,4 @@ def test_a_tracker_that_is_not_there_is_one_warning(
 def test_a_dry_run_is_not_tracked(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     ask("tensorboard")
     monkeypatch.setattr(trackers, "open", lambda *_, **__: pytest.fail("opened"))
-    assert training.rehearse(runs.recipe())["first_loss"] > 0
+    assert training.rehearse(runs.recipe(), root=Path())["first_loss"] > 0

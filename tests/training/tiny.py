@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 NAME = "tests.training.tiny:network"
 PLAIN = "tests.training.tiny:plain"
+STAGED = "tests.training.tiny:staged"
 POISONED = "tests.training.tiny:poisoned"
 
 
@@ -29,6 +30,29 @@ def plain(*, num_classes: int, in_channels: int, width: int = 8) -> nn.Module:
         nn.Flatten(),
         nn.Linear(width * 4 * 4, num_classes),
     )
+
+
+def staged(*, num_classes: int, in_channels: int, width: int = 8) -> nn.Module:
+    """Build a network that says where its three stages are."""
+    return _Staged(num_classes=num_classes, in_channels=in_channels, width=width)
+
+
+class _Staged(nn.Module):
+    def __init__(self, *, num_classes: int, in_channels: int, width: int) -> None:
+        super().__init__()
+        self.stages = ["stage1", "stage2", "stage3"]
+        before = in_channels
+        for i, stage in enumerate(self.stages):
+            convolution = nn.Conv2d(before, width, 3, stride=2 if i else 1, padding=1, bias=False)
+            self.add_module(stage, nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU(), nn.Dropout2d(0.1)))
+            before = width
+        self.fc = nn.Linear(width, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for stage in self.stages:
+            x = self.get_submodule(stage)(x)
+        logits: Tensor = self.fc(x.mean((2, 3)))
+        return logits
 
 
 def poisoned(*, num_classes: int, in_channels: int, at: int, gradient: bool = False) -> nn.Module:

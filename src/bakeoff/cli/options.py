@@ -14,6 +14,7 @@ LOGS = Path("logs")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout; the log goes to stderr.")]
 Root = Annotated[Path, typer.Option("--root", help="The folder of all runs.", show_default=True)]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Runs side by side: on the CPU, or on each GPU.")]
 Lang = Annotated[str, typer.Option("--lang", help="Language of the report: en or zh.")]
 Track = Annotated[
     str | None,

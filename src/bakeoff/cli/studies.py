@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bakeoff.cli import options, reporting, screen, words
-from bakeoff.cli.options import LOGS, OPEN, Json, Lang, Root, Track
+from bakeoff.cli.options import LOGS, OPEN, Jobs, Json, Lang, Root, Track
 
 if TYPE_CHECKING:
     from bakeoff.launch.check import Check
@@ -34,7 +35,7 @@ app = typer.Typer(
 def run(
     arguments: Name,
     root: Root = LOGS,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Runs side by side: on the CPU, or on each GPU.")] = None,
+    jobs: Jobs = None,
     lang: Lang = "en",
     track: Track = None,
     as_json: Json = False,
@@ -43,14 +44,23 @@ def run(
 
     [dim]bakeoff study run eca-kernel epochs=8 data.limit=10000 seeds=3[/]
     """
+    study = _load(arguments)
+    reporting.language(lang)
+    options.track(track)
+    conduct(study, root=root, jobs=jobs, lang=lang, as_json=as_json)
+
+
+def conduct(study: "Study", *, root: Path, jobs: int | None, lang: str, as_json: bool) -> None:
+    """Check a study, run what it lacks, write its report, and print what came out.
+
+    Raises:
+        typer.Exit: runs failed or diverged.
+    """
     from bakeoff.cli import board
     from bakeoff.launch import check, grid
     from bakeoff.results import studies
     from bakeoff.training.provenance import command_line
 
-    study = _load(arguments)
-    reporting.language(lang)
-    options.track(track)
     found = check.check(study, root=root, jobs=jobs)
     studies.keep(study, root=root)
     if not as_json:
@@ -71,7 +81,7 @@ def run(
 def check(
     arguments: Name,
     root: Root = LOGS,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Runs side by side.")] = None,
+    jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
     """Build every network of a study without running it; say what differs, what it takes, and what is left to do."""

@@ -15,7 +15,7 @@ import typer
 
 import bakeoff
 from bakeoff import catalogue, library
-from bakeoff.cli import options, reporting, screen, studies, words
+from bakeoff.cli import distilling, options, reporting, screen, studies, words
 from bakeoff.cli.options import LOGS, OPEN, Json, Root, Track
 from bakeoff.errors import RecipeError, nearest
 
@@ -37,6 +37,7 @@ app = typer.Typer(
 Recipe = Annotated[str | None, typer.Option(help="A shipped recipe card, or a YAML file.")]
 
 app.add_typer(studies.app)
+app.command(name="distill", context_settings=OPEN)(distilling.distill)
 app.command(name="compare")(reporting.compare)
 app.command(name="report")(reporting.report)
 
@@ -71,19 +72,20 @@ def train(
     [dim]bakeoff train resnet_20 --recipe digits --name first[/]
     """
     from bakeoff.recipe import resolve
-    from bakeoff.results import store
+    from bakeoff.results import store, teachers
 
     options.track(track)
     names, settings = words.split(arguments)
     model = words.one(names, "model", "bakeoff train resnet_20 epochs=15")
     resolved = resolve(model, overrides=settings, recipe=recipe, plugins=True)
     _allow_plugin(model)
+    resolved = teachers.identified(resolved, root=root)
     if recipe is None and resolved.data.name in library.recipe_cards():
         _log.warning("There is a recipe for %s: --recipe %s.", resolved.data.name, resolved.data.name)
     if dry_run:
         from bakeoff.training import run as training
 
-        report = training.rehearse(resolved)
+        report = training.rehearse(resolved, root=root)
         screen.print_json(report) if as_json else _print_fields("dry run passed", report)
         return
     folder = store.new_folder(resolved, root=root, name=name)

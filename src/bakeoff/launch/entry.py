@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from signal import SIGKILL, Signals
 
-from bakeoff.errors import BakeoffError, Diverged, RunLocked
+from bakeoff.errors import BakeoffError, DataError, Diverged, RunLocked
 from bakeoff.launch.board import OPEN, Row, State
 from bakeoff.launch.jobs import Ended, Told, claim
 from bakeoff.recipe import Recipe
@@ -27,6 +27,7 @@ class Entry:
         folder: where it is kept.
         arms: names of the arms that it belongs to.
         row: as the board shows it; its state is the entry's.
+        teacher: the run of this study that has to be finished before.
         test: whether test is to be read: it is the arm's only trial, or the chosen one.
         record: as last read; None while there is none.
         started: whether a worker of ours was at it.
@@ -40,6 +41,7 @@ class Entry:
     folder: Path
     arms: tuple[str, ...]
     row: Row
+    teacher: "Entry | None" = None
     test: bool = False
     record: Record | None = None
     started: bool = False
@@ -47,6 +49,20 @@ class Entry:
     tries: int = 0
     since: tuple[float, float] | None = None
     error: BakeoffError | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it waits for nothing but a free worker; where its teacher has failed, it fails too."""
+        if self.row.state != "waiting" or self.teacher is None:
+            return self.row.state == "waiting"
+        if self.teacher.is_open:
+            self._set("waiting", note="its teacher is not trained yet")
+            return False
+        if self.teacher.error is not None:
+            where, found = f"teacher {self.teacher.folder}", f"a run that {self.teacher.row.state}"
+            self._fail(DataError(where, found=found, expected="a finished run"))
+            return False
+        return True
 
     @property
     def is_open(self) -> bool:

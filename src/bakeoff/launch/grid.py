@@ -123,13 +123,19 @@ def _entries(study: Study, *, root: Path) -> dict[str, Entry]:
     for arm in study.arms:
         for trial, _, recipe in study.runs(arm):
             names.setdefault(recipe.digest, []).append((arm.name, trial.name))
-    entries = {}
+    teachers: dict[str, list[str]] = {}
+    for name, recipe in study.teachers.items():
+        teachers.setdefault(recipe.digest, []).append(name)
+    entries: dict[str, Entry] = {}
     for digest, recipe in study.recipes().items():
-        title = " = ".join(f"{arm}, {trial}" if trial else arm for arm, trial in names[digest])
+        of_arms = [f"{arm}, {trial}" if trial else arm for arm, trial in names.get(digest, [])]
+        title = " = ".join([*(f"teacher {name}" for name in teachers.get(digest, [])), *of_arms])
         entries[digest] = Entry(
             recipe=recipe,
             folder=store.folder_of(recipe, root=root),
-            arms=tuple(arm for arm, _ in names[digest]),
+            arms=tuple(arm for arm, _ in names.get(digest, [])),
+            teacher=entries.get(recipe.teacher.digest or "") if recipe.teacher else None,
+            test=digest in teachers,
             row=Row(name=title, seed=recipe.seed, epochs=recipe.epochs, work=work(recipe)),
         )
         entries[digest].look()
@@ -143,7 +149,7 @@ def _fill(workers: Local, entries: Mapping[str, Entry], *, command: tuple[str, .
             return
         if entry.row.state in ("waiting", "busy"):
             entry.look()
-        if entry.row.state == "waiting":
+        if entry.is_ready:
             job = Job(recipe=entry.recipe, folder=entry.folder, test=entry.test, command=command, plugin=plugin)
             workers.start(job)
             entry.start()

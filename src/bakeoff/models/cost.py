@@ -116,7 +116,7 @@ def layers(model: nn.Module, image_shape: tuple[int, int, int], *, depth: int = 
     A line is a module `depth` names deep, or one above that has no modules inside. What a module above does or
     owns itself (a position table, a product) has a line of its own, after those. The columns add up to `cost`.
     """
-    shadow = _on_meta(model).eval()
+    shadow = on_meta(model).eval()
     shapes: dict[nn.Module, tuple[int, ...]] = {}
 
     def note(module: nn.Module, _: object, out: object) -> None:
@@ -182,13 +182,13 @@ def fingerprint(model: nn.Module, image_shape: tuple[int, int, int]) -> str:
 
 
 def _trace(model: nn.Module, shape: tuple[int, ...], recorder: _Recorder, *, training: bool) -> None:
-    shadow = _on_meta(model).train(training)
+    shadow = on_meta(model).train(training)
     with torch.no_grad(), torch.random.fork_rng(devices=[]), recorder:
         shadow(torch.empty(shape, device="meta"))
 
 
-def _on_meta(model: nn.Module) -> nn.Module:
-    """Copy the modules but not the numbers: deepcopy finds each tensor's stand-in in its memo."""
+def on_meta(model: nn.Module) -> nn.Module:
+    """Copy the modules to the meta device, without their numbers: deepcopy finds each tensor's stand-in in its memo."""
     memo: dict[int, Any] = {id(b): torch.empty(b.shape, dtype=b.dtype, device="meta") for b in model.buffers()}
     for p in model.parameters():
         stand_in = torch.empty(p.shape, dtype=p.dtype, device="meta")

@@ -11,8 +11,7 @@ Checked: against values computed by hand, and torch's cross-entropy with integer
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bakeoff.errors import RecipeError
-from bakeoff.objectives.outcome import Objective, Outcome
+from bakeoff.objectives.outcome import Objective, Outcome, require
 
 
 def classify(*, label_smoothing: float = 0.0) -> Objective:
@@ -21,10 +20,10 @@ def classify(*, label_smoothing: float = 0.0) -> Objective:
     Raises:
         RecipeError: a label smoothing outside [0, 1).
     """
-    if not 0 <= label_smoothing < 1:
-        raise RecipeError("objective.label_smoothing", found=f"{label_smoothing}", expected="a fraction in [0, 1)")
+    require("label_smoothing", label_smoothing, fits=0 <= label_smoothing < 1, expected="a fraction in [0, 1)")
 
-    def objective(model: nn.Module, x: Tensor, targets: Tensor) -> Outcome:
+    def objective(model: nn.Module, x: Tensor, targets: Tensor, *, progress: float = 0.0) -> Outcome:
+        del progress  # the same from the first step to the last
         # In the targets' precision: under autocast logits come in bfloat16, too coarse for a logarithm.
         logits: Tensor = model(x).to(targets.dtype)
         loss = F.cross_entropy(logits, targets, label_smoothing=label_smoothing)

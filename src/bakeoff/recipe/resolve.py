@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from bakeoff import catalogue, library
 from bakeoff.errors import DataError, RecipeError, nearest
-from bakeoff.recipe.schema import SECTIONS, Recipe
+from bakeoff.recipe.schema import SECTIONS, Distillation, Recipe
 
 # What people type, and where it lives.
 SHORT = {
@@ -28,6 +28,7 @@ SHORT = {
     "lr": "optimizer.lr",
     "mixup": "mix.mixup",
     "momentum": "optimizer.momentum",
+    "temperature": "objective.temperature",
     "warmup": "schedule.warmup",
     "weight_decay": "optimizer.weight_decay",
 }
@@ -72,8 +73,19 @@ def settled(recipe: Recipe, *, plugins: bool = False) -> Recipe:
     A new run extends none, even by another's recipe.
 
     Raises:
-        RecipeError: an unknown model, or `package.module:function` where it is not allowed.
+        RecipeError: an unknown model, or `package.module:function` where it is not allowed; an objective that needs a
+            teacher without one, or the reverse.
     """
+    if recipe.learns_from_teacher and recipe.teacher is None:
+        raise RecipeError(
+            "objective",
+            found=f"{recipe.objective.name}, which learns from a teacher, and none",
+            expected="a teacher as well (teacher=RUN), or objective=classify",
+        )
+    if recipe.teacher is not None and not recipe.learns_from_teacher:
+        names = ", ".join(kind.model_fields["name"].default for kind in Distillation.__subclasses__())
+        found = f"{recipe.teacher.name}, and an objective that learns from none ({recipe.objective.name})"
+        raise RecipeError("teacher", found=found, expected=f"an objective that does, one of {names}")
     model = recipe.model.model_copy(update={"name": _model_name(recipe.model.name, plugins=plugins)})
     return recipe.model_copy(update={"model": model, "extended_from": []})
 
@@ -201,6 +213,16 @@ def parse(text: str) -> dict[str, Any]:
     return {str(key): value for key, value in parsed.items()}
 
 
+def setting(text: str) -> tuple[str, Any]:
+    """Return the dotted key and the value of one `key=value`."""
+    layer: Any = parse(text)
+    keys = []
+    while isinstance(layer, dict) and len(layer) == 1:
+        (key, layer), *_ = layer.items()
+        keys.append(str(key))
+    return ".".join(keys), layer
+
+
 def nest(layer: Mapping[str, Any]) -> dict[str, Any]:
     """Write dotted and short keys out: {"lr": 0.1} is {"optimizer": {"lr": 0.1}}.
 
@@ -253,7 +275,7 @@ def _explain(error: ValidationError, *, where: str) -> RecipeError:
     if first["loc"] and first["loc"][0] in UNIONS:
         key = str(first["loc"][0])
         return RecipeError(_place(key, where=where), found=f"{first['input']!r}", expected=UNIONS[key])
-    union = first["loc"][:1] in (("optimizer",), ("schedule",))
+    union = first["loc"][:1] in (("optimizer",), ("schedule",), ("objective",))
     at = [str(part) for i, part in enumerate(first["loc"]) if not (union and i == 1)]
     key = ".".join(at)
     found = f"{first['input']!r}" if not isinstance(first["input"], dict) else "a section"

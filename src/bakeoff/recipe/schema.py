@@ -5,7 +5,16 @@ import json
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from omegaconf import OmegaConf
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 FractionBelowOne = Annotated[float, Field(ge=0, lt=1)]
@@ -194,6 +203,86 @@ class Classify(Section):
     label_smoothing: FractionBelowOne = 0.0
 
 
+class Distillation(Section):
+    """Cross-entropy beside what a teacher adds, each with its weight."""
+
+    label_smoothing: FractionBelowOne = 0.0
+    label_weight: NonNegative = 1.0
+    teacher_weight: NonNegative = Field(default=1.0, validate_default=True)
+
+    @field_validator("teacher_weight")
+    @classmethod
+    def _weighs_something(cls, teacher_weight: float, others: ValidationInfo) -> float:
+        if teacher_weight == 0 and others.data.get("label_weight") == 0:
+            raise ValueError("above 0 where label_weight is 0")
+        return teacher_weight
+
+
+class Kd(Distillation):
+    """Soft targets, at a temperature."""
+
+    name: Literal["kd"] = "kd"
+    label_weight: NonNegative = 0.1
+    teacher_weight: NonNegative = Field(default=0.9, validate_default=True)
+    temperature: Positive = 4.0
+    standardise: bool = False
+
+
+class LogitRegression(Distillation):
+    """Squared difference of the logits."""
+
+    name: Literal["logits"] = "logits"
+    standardise: bool = False
+
+
+class Dkd(Distillation):
+    """Soft targets, decoupled: of the class itself, and among the others; `warmup` is a fraction of the run."""
+
+    name: Literal["dkd"] = "dkd"
+    temperature: Positive = 4.0
+    target_weight: NonNegative = 1.0
+    non_target_weight: NonNegative = 8.0
+    warmup: Fraction = 1 / 12
+    standardise: bool = False
+
+
+class Dist(Distillation):
+    """Correlations: between the classes of an image, and between the images of a class."""
+
+    name: Literal["dist"] = "dist"
+    temperature: Positive = 4.0
+    inter_weight: NonNegative = 2.0
+    intra_weight: NonNegative = 2.0
+    standardise: bool = False
+
+
+class FitNets(Distillation):
+    """Hints: the maps of one stage."""
+
+    name: Literal["fitnets"] = "fitnets"
+    teacher_weight: NonNegative = Field(default=100.0, validate_default=True)
+    stage: Count = 2
+
+
+class AttentionTransfer(Distillation):
+    """Where the maps of each stage are large."""
+
+    name: Literal["attention_transfer"] = "attention_transfer"
+    teacher_weight: NonNegative = Field(default=1000.0, validate_default=True)
+
+
+class Teacher(Section):
+    """The network that a distillation learns from.
+
+    `name` says where it is, `digest` what it is: the digest of its run's recipe, or of its file. Where it lies is no
+    part of an experiment: with a digest, its name is none.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    digest: str | None = None
+    resize: bool = False  # show it the pictures in its own size, where that is another
+
+
 class Recipe(Section):
     """One run, complete: equal digests are equal experiments.
 
@@ -206,7 +295,10 @@ class Recipe(Section):
     mix: Mix = Mix()
     optimizer: Annotated[Sgd | Adam | AdamW | Adagrad | RmsProp | Muon, Field(discriminator="name")] = Sgd()
     schedule: Annotated[Constant | MultiStep | Cosine | OneCycle | Polynomial, Field(discriminator="name")] = Cosine()
-    objective: Classify = Classify()
+    objective: Annotated[
+        Classify | Kd | LogitRegression | Dkd | Dist | FitNets | AttentionTransfer, Field(discriminator="name")
+    ] = Classify()
+    teacher: Teacher | None = None
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 200
     extended_from: list[Count] = []  # earlier lengths of an extended run, which is no run of this length from the start
     batch_size: Count = 128
@@ -223,7 +315,15 @@ class Recipe(Section):
     threads: Literal["auto"] | Count = "auto"
     deterministic: bool = True  # on a GPU: deterministic kernels, so that a resumed run is the same run
 
-    NAMED: ClassVar[tuple[str, ...]] = ("model", "data", "optimizer", "schedule", "objective")
+    NAMED: ClassVar[tuple[str, ...]] = ("model", "data", "optimizer", "schedule", "objective", "teacher")
+
+    @model_serializer(mode="wrap")
+    def _without_an_absent_teacher(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the teacher where there is none: such a recipe is the same as before there were any."""
+        content: dict[str, Any] = serialise(self)
+        if content.get("teacher", ...) is None:
+            del content["teacher"]
+        return content
 
     @field_validator("accumulate")
     @classmethod
@@ -234,10 +334,23 @@ class Recipe(Section):
         return accumulate
 
     @property
+    def learns_from_teacher(self) -> bool:
+        """Whether its objective needs a teacher."""
+        return isinstance(self.objective, Distillation)
+
+    @property
     def digest(self) -> str:
         """The SHA-256 of the recipe's canonical JSON: the identity of the experiment."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        content = self.model_dump(mode="json")
+        if self.teacher is not None and self.teacher.digest is not None:
+            del content["teacher"]["name"]
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def place(self) -> str:
+        """Where a study keeps its run under the folder of all runs. It follows from the recipe, so there is one."""
+        return f"{self.model.name.replace(':', '.')}/seed{self.seed}-{self.digest[:12]}"
 
     def to_yaml(self) -> str:
         """Return the resolved recipe as YAML."""
@@ -249,7 +362,9 @@ SECTIONS: dict[str, type[Section]] = {
     "data": Data,
     "augment": Augment,
     "mix": Mix,
-    "objective": Classify,
+    "teacher": Teacher,
+    "classify": Classify,
+    **{v.model_fields["name"].default: v for v in Distillation.__subclasses__()},
     **{v.model_fields["name"].default: v for v in (Sgd, Adam, AdamW, Adagrad, RmsProp, Muon)},
     **{v.model_fields["name"].default: v for v in (Constant, MultiStep, Cosine, OneCycle, Polynomial)},
 }

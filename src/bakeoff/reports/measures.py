@@ -3,8 +3,11 @@
 import math
 from collections.abc import Sequence
 
+from bakeoff.results.comparison import Comparison
 from bakeoff.results.statistics import Difference, Interval, Spread
+from bakeoff.study.schema import Reference
 
+WIDEST = 4  # times as wide as our own numbers a picture may become by those of others
 ALIKE = 1.01  # a ratio of costs up to which arms cost the same
 
 
@@ -21,6 +24,17 @@ def once_in_twenty(floor: Spread) -> float:
 def costs_differ(costs: Sequence[float]) -> bool:
     """Tell whether there is anything to compare: arms that cost the same would stand above each other."""
     return bool(costs) and max(costs) > ALIKE * min(costs)
+
+
+def near(comparison: Comparison) -> tuple[Reference, ...]:
+    """Return the numbers of others that a picture of ours has room for: those of far longer runs would fill it."""
+    ends = [end for score in comparison.arms for end in bounds(score.mean, clipped=True) if score.mean is not None]
+    ends += [100 * value for score in comparison.arms for value in score.top1.values()]
+    if not ends:
+        return ()
+    low, high = min(ends), max(ends)
+    room = (WIDEST - 1) * max(high - low, 1.0)
+    return tuple(r for r in comparison.references if low - room <= 100 * r.top1 <= high + room)
 
 
 def bounds(of: Interval | Difference | None, *, clipped: bool) -> tuple[float, float]:

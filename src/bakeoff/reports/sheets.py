@@ -89,7 +89,7 @@ class Sheet:
 
 def known(comparison: Comparison, *, words: Words, images: Told | None = None) -> Iterator[Sheet]:
     """Yield the tables that have a row, in the order of a report; predictions are read where they are not given."""
-    plain = (leaderboard, differences, trials, per_class)
+    plain = (leaderboard, differences, trials, teachers, per_class)
     made = [make(comparison, words=words) for make in plain]
     made.append(confusions(comparison, images or told(comparison), words=words))
     made.append(references(comparison, words=words))
@@ -173,6 +173,31 @@ def trials(comparison: Comparison, *, words: Words) -> Sheet:
         )
         rows.append(Row(cells=cells))
     return Sheet(key="trials", columns=columns, rows=tuple(rows), note=words("note_trials"))
+
+
+def teachers(comparison: Comparison, *, words: Words) -> Sheet:
+    """Return a row an arm that learns from a teacher: what the teacher knows, and how far the student follows it."""
+    columns = (
+        *(Column(title=words("arm"), heads_row=True), Column(title=words("teacher"))),
+        *(numeric(words("teacher_top1"), PER_CENT), numeric(words("teacher_entropy"), words("nats"))),
+        *(numeric(words("agreement"), PER_CENT), Column(title=words("shares"), unit=PER_CENT)),
+    )
+    rows = []
+    for raw in rows_of(tables.teachers(comparison)):
+        knows = words("knows_seen", share=formats.percent(raw["seen"])) if not formats.is_missing(raw["seen"]) else ""
+        most = words("of_largest", largest=formats.significant(raw["largest_entropy"]), t=raw["temperature"])
+        moved = ", ".join(
+            f"{term} {formats.percent(first)} → {formats.percent(last)}"
+            for term, (first, last) in raw["shares"].items()
+        )
+        cells = (
+            *(text(raw["arm"]), text(raw["teacher"])),
+            Cell(text=formats.percent(raw["top1"]), sort=_sortable(raw["top1"]), detail=knows),
+            Cell(text=formats.significant(raw["entropy"]), sort=_sortable(raw["entropy"]), detail=most),
+            *(number(formats.percent, raw["agreement"]), text(moved or formats.MISSING)),
+        )
+        rows.append(Row(cells=cells))
+    return Sheet(key="teachers", columns=columns, rows=tuple(rows), note=words("note_teachers"))
 
 
 def per_class(comparison: Comparison, *, words: Words) -> Sheet:

@@ -70,7 +70,7 @@ def accuracy_comparison(comparison: Comparison) -> Figure:
         DataError: no run has finished.
     """
     rows = _rows(comparison)
-    references = comparison.references
+    references = measures.near(comparison)
     with style(_texts(comparison)):
         figure, (axes,) = ladder(
             [Row(name=row["label"], text=_accuracy(row), colour=GREY if row["is_control"] else BLACK) for row in rows],
@@ -200,12 +200,13 @@ def _pair(row: Cells) -> str:
 
 
 def _reference_notes(comparison: Comparison) -> Iterator[str]:
-    references = comparison.references
-    for reference in references[:MOST_REFERENCES]:
+    drawn = measures.near(comparison)[:MOST_REFERENCES]
+    for reference in drawn:
         said = f"◇ {reference.arm}, {formats.percent(reference.top1)} % by others: {reference.source}"
         yield drawable(said)
-    if len(references) > MOST_REFERENCES:
-        yield f"◇ and {len(references) - MOST_REFERENCES} more; the report lists them"
+    if left := len(comparison.references) - len(drawn):
+        said = f"and {left} more" if drawn else f"{left} numbers of others, far outside"
+        yield f"◇ {said}; the report lists them"
 
 
 def _unpaired_notes(comparison: Comparison) -> Iterator[str]:

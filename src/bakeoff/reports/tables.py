@@ -4,7 +4,7 @@ One quantity a column; a row of `leaderboard` is an arm, of `provenance` a run. 
 have no rows, and none of them raises for a run that lacks something: what is not there is missing in its cell.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from bakeoff.reports import formats
 from bakeoff.results import statistics
 from bakeoff.results.comparison import ArmScore, Comparison, Contrast
 from bakeoff.results.statistics import Difference
+
+SHARE = "train/share/"  # how the metric log's keys of a loss's terms begin
 
 # Columns and their types. Text stays what it was: pandas' own type refuses names that are not quite Unicode.
 TEXT, FLAG, WHOLE, REAL = "object", "bool", "Int64", "float64"
@@ -60,6 +62,12 @@ PROVENANCE = {
     **dict.fromkeys((*ENVIRONMENT, *VERSIONS, "command"), TEXT),
 }
 TEST_READS = {"arm": TEXT, "seed": WHOLE, **dict.fromkeys(("at", "command", "folder"), TEXT)}
+TEACHERS = {
+    **dict.fromkeys(("arm", "teacher", "measured_on"), TEXT),
+    **dict.fromkeys(("top1", "entropy", "largest_entropy", "temperature", "seen", "agreement"), REAL),
+    "n": WHOLE,
+    "shares": TEXT,
+}
 PER_CLASS = {
     "class": TEXT,
     "n": WHOLE,
@@ -104,6 +112,42 @@ def differences(comparison: Comparison) -> pd.DataFrame:
     to_control.sort(key=lambda row: -row["difference"])
     contrasts = [_difference_row(c.a, c.b, c.difference, c) for c in comparison.contrasts]
     return _frame([*to_control, *contrasts], DIFFERENCES)
+
+
+def teachers(comparison: Comparison) -> pd.DataFrame:
+    """Return a row an arm that learns from a teacher.
+
+    Returns:
+        Columns TEACHERS: means over the finished runs, whose images the teacher was measured on. `entropy` of its soft
+        targets at `temperature`, in nats; `seen`: the share of these images that it was trained on; `agreement`: the
+        share that student and teacher take for the same class; `n`: runs; `shares`: term -> its share of the loss in
+        the first and in the last epoch.
+    """
+    rows = []
+    for score in comparison.arms:
+        records = [record for record in score.runs.values() if isinstance(record.summary.get("teacher"), Mapping)]
+        figures = [record.summary["teacher"] for record in records]
+        if figures:
+            measures = ("top1", "entropy", "largest_entropy", "temperature", "seen", "agreement")
+            row = {"arm": score.name, "teacher": figures[0].get("name"), "measured_on": figures[0].get("measured_on")}
+            row |= {key: _mean(found.get(key) for found in figures) for key in measures}
+            rows.append(row | {"n": len(figures), "shares": _shares(records)})
+    return _frame(rows, TEACHERS)
+
+
+def _shares(records: Sequence[Record]) -> dict[str, tuple[float | None, float | None]]:
+    """Return each term's share of the loss, in the first and the last epoch that was logged; means over runs."""
+    logs = [record.rows for record in records if record.rows]
+    keys = dict.fromkeys(key for rows in logs for key in rows[-1] if key.startswith(SHARE))
+    return {
+        key.removeprefix(SHARE): (_mean(rows[0].get(key) for rows in logs), _mean(rows[-1].get(key) for rows in logs))
+        for key in keys
+    }
+
+
+def _mean(values: Iterable[Any]) -> float | None:
+    known = [float(value) for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def trials(comparison: Comparison) -> pd.DataFrame:

@@ -30,6 +30,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "leaderboard": ("Leaderboard", "排行榜"),
     "differences": ("Differences", "差异"),
     "trials": ("Trials", "候选设置"),
+    "teachers": ("Teachers", "教师网络"),
     "per_class": ("Classes", "各类别"),
     "confusions": ("Most frequent mistakes", "最常见的混淆"),
     "references": ("Numbers of others", "他人结果"),
@@ -53,6 +54,13 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "note_trials": (
         "What each arm tried. Validation chose, on average over the seeds; test was not asked.",
         "各实验组尝试过的设置。由验证集按各随机种子的均值选出，未使用测试集。",
+    ),
+    "note_teachers": (
+        "A teacher is measured on the student's held-out images before the first step. Agreement: the share of these "
+        "images that student and teacher take for the same class. Share of the loss: of each term, in the first and in "
+        "the last epoch. Means over seeds.",
+        "教师网络在第一步训练之前先在学生的留出图像上评测。一致率：学生与教师判为同一类别的图像比例。"
+        "损失占比：各项在第一轮与最后一轮中的比例。均为各随机种子的均值。",
     ),
     "note_per_class": (
         "{arm} beside the control, {control}; means over seeds.",
@@ -92,6 +100,13 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "pair": ("A − B", "A − B"),
     "difference": ("Difference", "差异"),
     "beyond_noise": ("Beyond noise", "超出噪声"),
+    "teacher": ("Teacher", "教师"),
+    "teacher_top1": ("Teacher's top-1", "教师 Top-1"),
+    "teacher_entropy": ("Entropy of its targets", "软目标的熵"),
+    "agreement": ("Agreement", "一致率"),
+    "shares": ("Share of the loss", "损失占比"),
+    "knows_seen": ("trained on {share} % of these images", "其中 {share} % 曾用于训练它"),
+    "of_largest": ("of {largest}, T = {t:g}", "最大 {largest}，T = {t:g}"),
     "trial": ("Setting", "设置"),
     "val_top1": ("Validation top-1", "验证集 Top-1"),
     "chosen": ("Chosen", "选中"),
@@ -130,6 +145,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     # Units, and what stands in cells.
     "points": ("points", "百分点"),
     "millions": ("M", "百万"),
+    "nats": ("nats", "奈特"),
     "control": ("control", "对照组"),
     "best": ("best", "最佳"),
     "also": ("also: {names}", "亦即：{names}"),

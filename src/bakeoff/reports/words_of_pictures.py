@@ -31,6 +31,8 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "curve_val_loss": ("Validation loss", "验证集损失"),
     "curve_train_loss": ("Training loss", "训练损失"),
     "curve_lr": ("Learning rate", "学习率"),
+    "curve_agreement": ("Agreement with the teacher", "与教师的一致率"),
+    "curve_label_share": ("Share of the loss due to the labels", "标签项的损失占比"),
     "cost_params": ("Parameters, millions", "参数量，百万"),
     "cost_macs": ("Multiply-adds, millions", "乘加运算，百万次"),
     "cost_training": ("Training time, minutes", "训练时间，分钟"),
@@ -44,6 +46,10 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "picture_accuracy_others": (
         "Hollow diamonds are numbers of others, made under other conditions.",
         "空心菱形为他人在其他条件下得到的结果。",
+    ),
+    "picture_accuracy_outside": (
+        "{n} numbers of others lie far outside; a table below has all of them.",
+        "另有 {n} 个他人结果远在图外，全部列于下方表格。",
     ),
     "picture_accuracy_alt": (
         "{quantity} of {count} arms, in per cent. Highest mean: {best}, {high}. Lowest: {worst}, {low}.",

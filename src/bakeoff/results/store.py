@@ -24,6 +24,7 @@ _NAME_BYTES = 255  # of most file systems
 _LARGEST = 1e300  # of a number: a file may hold integers that no float can
 _ROW_NUMBERS = ("images_per_s", "seconds", "lr")  # and all of train/ and val/
 _SUMMARY_NUMBERS = ("params_m", "macs_g", "training_seconds")
+_TEACHER_NUMBERS = ("top1", "entropy", "largest_entropy", "temperature", "seen", "agreement")
 _COUNT, _MEASURE = "a whole number", "a finite number, or null"
 
 
@@ -47,6 +48,11 @@ class Run:
     def summary_path(self) -> Path:
         """The final numbers; a run without it is not finished."""
         return self.folder / "evaluation_summary.json"
+
+    @property
+    def teacher_path(self) -> Path:
+        """What the teacher was and how it was measured, where there is one."""
+        return self.folder / "teacher.json"
 
     @property
     def split_path(self) -> Path:
@@ -152,6 +158,11 @@ class Run:
             sound = isinstance(scores, dict) and _is_fraction(scores.get("top1"))
             expected = "a section with top1 from 0 to 1, as this version writes it"
             _hold(sound, scores, where=f"{where}: {part}", expected=expected)
+        teacher = summary.get("teacher", {})
+        sound = isinstance(teacher, dict) and all(_is_measure(teacher.get(key)) for key in _TEACHER_NUMBERS)
+        _hold(
+            sound, teacher, where=f"{where}: teacher", expected="a section of finite numbers, as this version writes it"
+        )
         for key in _SUMMARY_NUMBERS:
             value = summary.get(key)
             _hold(_is_measure(value), value, where=f"{where}: {key}", expected=_MEASURE)
@@ -212,8 +223,8 @@ def check_name(name: str) -> None:
 
 
 def folder_of(recipe: Recipe, *, root: Path) -> Path:
-    """Return where a study keeps the run of this recipe: a name that follows from the recipe, so there is one of it."""
-    return root / recipe.model.name.replace(":", ".") / f"seed{recipe.seed}-{recipe.digest[:12]}"
+    """Return where a study keeps the run of this recipe."""
+    return root / recipe.place
 
 
 def records_of(wanted: Iterable[Recipe], *, root: Path) -> tuple[dict[str, Record], list[BakeoffError]]:

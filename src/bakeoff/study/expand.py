@@ -1,22 +1,22 @@
 """From a study file to its arms: each arm is a complete recipe, or several of which validation chooses one."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from bakeoff import library
 from bakeoff import recipe as recipes
 from bakeoff.errors import RecipeError, nearest
+from bakeoff.recipe import Recipe
 from bakeoff.study import judge, layers
 from bakeoff.study.judge import unequal
 from bakeoff.study.plan import Arm, Changes, Study, Trial, differences
 from bakeoff.study.schema import MOST_SEEDS, Layer, Reference, StudyFile
 
-__all__ = ["Arm", "Changes", "Study", "Trial", "differences", "expand", "load", "restore", "unequal"]
+__all__ = ["Arm", "Changes", "Study", "Trial", "differences", "expand", "load", "of", "restore", "unequal"]
 
 
 def load(text: str, *, typed: Sequence[str] = ()) -> Study:
@@ -35,6 +35,15 @@ def load(text: str, *, typed: Sequence[str] = ()) -> Study:
     return expand(
         _validated(recipes.read_yaml(path, what="study"), where=where), name=path.stem, where=where, typed=typed
     )
+
+
+def of(content: object, *, name: str, where: str) -> Study:
+    """Return the study that a mapping describes, as a file would.
+
+    Raises:
+        RecipeError: as `load`.
+    """
+    return expand(_validated(content, where=where), name=name, where=where)
 
 
 def restore(content: object, *, where: str) -> Study:
@@ -65,16 +74,18 @@ def expand(file: StudyFile, *, name: str, where: str, typed: Sequence[str] = ())
         RecipeError: an arm is no valid recipe, or the study is not what it says.
     """
     judge.refuse_name(name, where=where)
-    written = {key: (value, text) for text in typed for key, value in [_parse(text)]}
+    written = {key: (value, text) for text in typed for key, value in [recipes.setting(text)]}
     overrides = {key: value for key, (value, _) in written.items()}
     seeds = _seeds(overrides.pop("seeds", None), file)
     judge.refuse_keys(file, overrides, where=where)
     judge.refuse_many(file, len(seeds), where=where)
     judge.refuse_varied(file, overrides)
-    arms = _arms(file, overrides, seed=seeds[0], where=where)
+    teachers = _teachers(file, overrides, seed=seeds[0], where=where)
+    arms = _arms(file, overrides, teachers, seed=seeds[0], where=where)
     judge.refuse_names(file, arms, where=where)
+    judge.refuse_idle(teachers, arms, where=where)
     merged, warnings = _merge_equal(arms, of_axes=bool(file.axes))
-    scaled = _scaled(_arms(file, {}, seed=seeds[0], where=where), arms) if overrides else {}
+    scaled = _all_scaled(file, teachers, arms, seed=seeds[0], where=where) if overrides else {}
     if list(seeds) != file.seeds:
         by_count = len(seeds) != len(file.seeds)
         scaled["seeds"] = (len(file.seeds), len(seeds)) if by_count else (file.seeds, list(seeds))
@@ -86,13 +97,25 @@ def expand(file: StudyFile, *, name: str, where: str, typed: Sequence[str] = ())
         seeds=seeds,
         scaled=scaled,
         warnings=(*warnings, *unequal(file, merged)),
+        teachers=teachers,
     )
 
 
-def _arms(file: StudyFile, overrides: Layer, *, seed: int, where: str) -> list[Arm]:
+def _teachers(file: StudyFile, overrides: Layer, *, seed: int, where: str) -> dict[str, Recipe]:
+    """Return the recipe of every teacher, by its name in the file."""
+    return {
+        name: layers.teacher(
+            file, layer, overrides, seed=seed, resolve=recipes.resolve, where=f"{where}: teachers: {name}"
+        )
+        for name, layer in file.teachers.items()
+    }
+
+
+def _arms(file: StudyFile, overrides: Layer, teachers: Mapping[str, Recipe], *, seed: int, where: str) -> list[Arm]:
     """Return every arm, control first, as the file has them: equal ones too."""
     resolve = functools.cache(recipes.resolve)  # arms begin alike: their cards are read once
-    trials = functools.partial(layers.trials, file, typed=overrides, seed=seed, resolve=resolve)
+    typed = {key: value for key, value in overrides.items() if not key.startswith(layers.FOR_TEACHERS)}
+    trials = functools.partial(layers.trials, file, typed=typed, seed=seed, resolve=resolve, teachers=teachers)
     arms = [Arm(name=file.control, trials=trials({}, where=f"{where}: base"))]
     for point in layers.points(file):
         place = f"{where}: {point.name}"
@@ -101,9 +124,24 @@ def _arms(file: StudyFile, overrides: Layer, *, seed: int, where: str) -> list[A
         changed = differences(arms[0].trials[0].recipe, made[0].recipe)
         arms.append(Arm(name=point.name, trials=made, changed=changed, at=point.at))
         judge.refuse_more(file, arms[-1], point.layer, where=place)
+    for point in list(layers.controls(file, [arm.trials[0].recipe for arm in arms])):
+        made = trials(point.layer, where=f"{where}: {point.name}")
+        arms.append(Arm(name=point.name, trials=made, changed=differences(arms[0].trials[0].recipe, made[0].recipe)))
     for arm in arms:
         judge.refuse_blind(arm, where=f"{where}: {arm.name}")
     return arms
+
+
+def _all_scaled(
+    file: StudyFile, teachers: Mapping[str, Recipe], arms: Sequence[Arm], *, seed: int, where: str
+) -> dict[str, tuple[object, object]]:
+    """Return what typed settings changed: in any arm, and in any teacher as `teachers.SETTING`."""
+    filed = _teachers(file, {}, seed=seed, where=where)
+    changed = [differences(filed[name], teachers[name]) for name in filed]
+    of_arms = _scaled(_arms(file, {}, filed, seed=seed, where=where), arms)
+    of_arms = {key: change for key, change in of_arms.items() if not key.startswith("teacher")}
+    own = {k: v for found in changed for k, v in found.items() if k.partition(".")[0] not in layers.SHARED}
+    return of_arms | {f"{layers.FOR_TEACHERS}{key}": change for key, change in own.items()}
 
 
 def _scaled(filed: Sequence[Arm], typed: Sequence[Arm]) -> dict[str, tuple[object, object]]:
@@ -162,16 +200,6 @@ def _explain(error: ValidationError, *, where: str) -> RecipeError:
         found, expected = "nothing", "it, as every study has it" if len(place) == 1 else "it"
     key = ".".join(map(str, place)) or "the file"
     return RecipeError(f"{where}: {key}", found=found, expected=expected, hint=hint)
-
-
-def _parse(text: str) -> tuple[str, Any]:
-    """Return the dotted key and the value of one `key=value`."""
-    layer: Any = recipes.parse(text)
-    keys = []
-    while isinstance(layer, dict) and len(layer) == 1:
-        (key, layer), *_ = layer.items()
-        keys.append(str(key))
-    return ".".join(keys), layer
 
 
 def _seeds(typed: object, file: StudyFile) -> tuple[int, ...]:

@@ -37,7 +37,7 @@ def refuse_keys(file: StudyFile, typed: Layer, *, where: str) -> None:
     """Refuse keys that mean something else in a study than in a recipe, and unknown ones that no recipe will meet."""
     if TRY in file.axes:
         raise RecipeError(f"{where}: axes", found=f"'{TRY}'", expected=f"settings; `{TRY}` belongs in the base")
-    places = [("base", file.base), *file.arms.items(), ("axes", _first_values(file.axes))]
+    places = [("base", file.base), *file.arms.items(), ("axes", _first_values(file.axes)), *file.teachers.items()]
     written = [(f"{where}: {name}", layer) for name, layer in places]
     written += [(f"{place}: {TRY}", _first_values(layers.tried(file, layer, where=place))) for place, layer in written]
     for place, layer in written:
@@ -117,6 +117,15 @@ def refuse_names(file: StudyFile, arms: Sequence[Arm], *, where: str) -> None:
     for a, b in file.contrasts:
         if a == b:
             raise RecipeError(f"{where}: contrasts", found=f"'{a}' beside itself", expected="two different arms")
+
+
+def refuse_idle(teachers: Mapping[str, Recipe], arms: Sequence[Arm], *, where: str) -> None:
+    """Refuse a teacher that no arm learns from."""
+    used = {trial.recipe.teacher.digest for arm in arms for trial in arm.trials if trial.recipe.teacher is not None}
+    for name, recipe in teachers.items():
+        if recipe.digest not in used:
+            expected = f"an arm that learns from it (teacher: {name})"
+            raise RecipeError(f"{where}: teachers: {name}", found="no arm that does", expected=expected)
 
 
 def unequal(file: StudyFile, arms: Sequence[Arm]) -> Iterator[str]:

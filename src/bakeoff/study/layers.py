@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,12 @@ from bakeoff.errors import RecipeError
 from bakeoff.recipe import Recipe
 from bakeoff.study.plan import Trial
 from bakeoff.study.schema import CARD, RESERVED, TRY, Layer, StudyFile
+
+# What a teacher takes over from the students' settings, and how settings for teachers alone are typed.
+SHARED = ("data", "protocol", "device", "precision", "compile", "threads", "deterministic")
+FOR_TEACHERS = "teachers."
+# The arms that every study of distillation has.
+ALONE, SMOOTHED, SMOOTHING = "student alone", "label smoothing", 0.1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,8 +63,68 @@ def tried(file: StudyFile, layer: Layer, *, where: str) -> dict[str, list[Any]]:
     raise RecipeError(f"{where}: {TRY}", found=f"{content!r}"[:200], expected=expected, hint="Such as lr: [0.01, 0.1].")
 
 
-def trials(
+def controls(file: StudyFile, recipes_of_arms: Iterable[Recipe]) -> Iterator[Point]:
+    """Yield the arms that a study of distillation is judged by, as far as it has none such."""
+    arms = list(recipes_of_arms)
+    alone = [recipe for recipe in arms if recipe.teacher is None]
+    if not file.add_controls or len(alone) == len(arms):
+        return
+    of_objective = any(key.startswith(("objective", "teacher", "temperature")) for key in file.base.get(TRY, {}))
+    rest: Layer = {"teacher": None, **({TRY: {}} if of_objective else {})}
+    if not alone:
+        yield Point(name=ALONE, layer={"objective": "classify", **rest})
+    if not any(getattr(recipe.objective, "label_smoothing", 0.0) for recipe in alone):
+        yield Point(name=SMOOTHED, layer={"objective": {"name": "classify", "label_smoothing": SMOOTHING}, **rest})
+
+
+def teacher(
     file: StudyFile, layer: Layer, typed: Layer, *, seed: int, resolve: Callable[..., Recipe], where: str
+) -> Recipe:
+    """Return the recipe of a teacher: over its own cards lie the base's data, its layer, and what was typed for it.
+
+    Args:
+        file: with the base.
+        layer: of the teacher, as written.
+        typed: dotted settings, those of its data and machine as for all arms, those of `teachers` for it alone.
+        seed: of the recipe.
+        resolve: `recipe.resolve`, or one that remembers.
+        where: for messages.
+    """
+    own = settings(layer)
+    card = layer.get(CARD)
+    recipe = resolve(_model_of(own), recipe=None if card is None else str(card))
+    for part in (_shared(settings(file.base)), own):
+        recipe = recipes.overlay(recipe, part, where=where)
+    nested = recipes.nest({key: value for key, value in typed.items() if not key.startswith(FOR_TEACHERS)})
+    for_it = {key.removeprefix(FOR_TEACHERS): value for key, value in typed.items() if key.startswith(FOR_TEACHERS)}
+    for part in (_shared(nested), recipes.nest(for_it)):
+        recipe = recipes.overlay(recipe, part, where="command line")
+    return recipes.settled(_on_one_thread(recipe, where=where)).model_copy(update={"seed": seed})
+
+
+def _shared(layer: Layer) -> Layer:
+    """Return what a teacher and its students have in common: data, and the machine that trains them."""
+    return {key: value for key, value in layer.items() if key in SHARED}
+
+
+def _taught_by(recipe: Recipe, teachers: Mapping[str, Recipe]) -> Recipe:
+    """Return the recipe with the teacher that the study trains in the place of its name there."""
+    named = recipe.teacher
+    if named is None or named.digest is not None or named.name not in teachers:
+        return recipe
+    of = teachers[named.name]
+    return recipe.model_copy(update={"teacher": named.model_copy(update={"name": of.place, "digest": of.digest})})
+
+
+def trials(
+    file: StudyFile,
+    layer: Layer,
+    typed: Layer,
+    *,
+    seed: int,
+    resolve: Callable[..., Recipe],
+    teachers: Mapping[str, Recipe],
+    where: str,
 ) -> tuple[Trial, ...]:
     """Return the recipes of one arm.
 
@@ -68,6 +134,7 @@ def trials(
         typed: dotted settings over everything.
         seed: of the recipes.
         resolve: `recipe.resolve`, or one that remembers.
+        teachers: of the study, by name.
         where: for messages.
     """
     start = _start(file, layer, resolve=resolve, where=where)
@@ -77,7 +144,7 @@ def trials(
         complete = recipes.overlay(start, settings, where=where)
         complete = recipes.overlay(complete, recipes.nest(typed), where="command line")
         recipe = recipes.settled(complete).model_copy(update={"seed": seed})
-        made.append(Trial(name=_name(chosen), recipe=recipe))
+        made.append(Trial(name=_name(chosen), recipe=_taught_by(recipe, teachers)))
     return tuple(made)
 
 
@@ -107,7 +174,11 @@ def _start(file: StudyFile, layer: Layer, *, resolve: Callable[..., Recipe], whe
     recipe = resolve(model or _model_of(base), recipe=None if card is None else str(card))
     for part in (base, own):
         recipe = recipes.overlay(recipe, part, where=where)
-    # One thread a run, unless the study says otherwise: they go side by side, and threads are part of the result.
+    return _on_one_thread(recipe, where=where)
+
+
+def _on_one_thread(recipe: Recipe, *, where: str) -> Recipe:
+    """Give a run one thread unless the study says otherwise: they go side by side, and threads are part of a result."""
     return recipes.overlay(recipe, {"threads": 1}, where=where) if recipe.threads == "auto" else recipe
 
 

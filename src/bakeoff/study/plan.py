@@ -83,6 +83,7 @@ class Study:
         seeds: of every arm.
         scaled: setting -> (as the file has it, as typed).
         warnings: what a reader of the table has to know of the study's plan.
+        teachers: name -> recipe of what arms learn from; they are run first, and are no arms.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Study:
     seeds: tuple[int, ...]
     scaled: Changes
     warnings: tuple[str, ...]
+    teachers: Mapping[str, Recipe] = field(default_factory=dict)
 
     @property
     def is_smaller(self) -> bool:
@@ -137,9 +139,10 @@ class Study:
                 yield trial, seed, trial.recipe.model_copy(update={"seed": seed})
 
     def recipes(self) -> dict[str, Recipe]:
-        """Return every distinct recipe by its digest; seeds in turn, so that a half-finished study has all arms."""
+        """Return every distinct recipe by its digest: teachers, then seeds in turn, so half a study has all arms."""
         by_seed = sorted((run for arm in self.arms for run in self.runs(arm)), key=lambda run: self.seeds.index(run[1]))
-        return {recipe.digest: recipe for _, _, recipe in by_seed}
+        first = {recipe.digest: recipe for recipe in self.teachers.values()}
+        return first | {recipe.digest: recipe for _, _, recipe in by_seed}
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` makes the study of again, every recipe written out: cards may change, this not."""
@@ -151,6 +154,7 @@ class Study:
             "warnings": list(self.warnings),
             "file": self.file.model_dump(mode="json"),
             "arms": [arm.to_json() for arm in self.arms],
+            "teachers": {name: recipe.model_dump(mode="json") for name, recipe in self.teachers.items()},
         }
 
     @classmethod
@@ -168,11 +172,17 @@ class Study:
             warnings=tuple(map(str, content["warnings"])),
             file=StudyFile.model_validate(content["file"]),
             arms=tuple(map(Arm.from_json, content["arms"])),
+            teachers={str(name): Recipe.model_validate(r) for name, r in content.get("teachers", {}).items()},
         )
 
 
 def _changes(content: Mapping[str, Any]) -> dict[str, tuple[object, object]]:
     return {str(key): (before, now) for key, (before, now) in content.items()}
+
+
+def _named(value: object) -> object:
+    """Return a section by its name alone; a teacher is one that the other recipe may not have."""
+    return value.get("name") if isinstance(value, dict) else value
 
 
 def _count(value: object) -> float:
@@ -186,10 +196,11 @@ def differences(a: Recipe, b: Recipe) -> dict[str, tuple[object, object]]:
     """Return every setting that differs, dotted, as (in a, in b); a section of another name is one difference."""
     left, right = a.model_dump(mode="json"), b.model_dump(mode="json")
     found: dict[str, tuple[object, object]] = {}
-    for key in left:
-        if not isinstance(left[key], dict):
-            if left[key] != right[key] and key != "seed":
-                found[key] = (left[key], right[key])
+    for key in dict.fromkeys([*left, *right]):
+        if not isinstance(left.get(key), dict) or not isinstance(right.get(key), dict):
+            before, now = (_named(side.get(key)) for side in (left, right))
+            if before != now and key != "seed":
+                found[key] = (before, now)
             continue
         if left[key].get("name") != right[key].get("name"):
             found[key] = (left[key]["name"], right[key]["name"])

@@ -29,6 +29,13 @@ def _named(content: object) -> object:
     return content
 
 
+def _named_model(layer: Layer, *, of: str) -> None:
+    """Refuse a layer that names no model."""
+    model = recipes.nest(layer).get("model")
+    if not isinstance(model.get("name") if isinstance(model, dict) else model, str):
+        raise ValueError(of)
+
+
 def _points(content: object) -> object:
     """Refuse an axis without a point."""
     if not isinstance(content, list | dict) or not content:
@@ -63,6 +70,10 @@ class StudyFile(BaseModel):
         control: what the base is called in tables.
         arms: name -> what it changes in the base.
         axes: setting -> its values (or name -> value, where a value is a whole section); arms are their product.
+        teachers: name -> the recipe of a network that arms learn from (`teacher: NAME`), over its model's own cards and
+            the base's data. Each is trained once, before the arms that need it.
+        add_controls: whether a study of distillation gets the arms that it is judged by, where it has none such: the
+            student alone, and the student with smoothed labels alone.
         changes: the settings that an arm may change; anything else that differs is refused. Empty: anything may,
             and the report says that arms differ in more than one thing.
         own_cards: an arm that names a model starts from that model's own cards instead of the base's recipe.
@@ -79,6 +90,8 @@ class StudyFile(BaseModel):
     control: Name = "base"
     arms: Annotated[dict[Name, Layer], BeforeValidator(_named)] = {}
     axes: dict[str, Axis] = {}
+    teachers: Annotated[dict[Name, Layer], BeforeValidator(_named)] = {}
+    add_controls: bool = True
     changes: list[str] = []
     own_cards: bool = False
     seeds: Annotated[list[Seed], Field(min_length=1, max_length=MOST_SEEDS)] = [0, 1, 2]
@@ -106,10 +119,15 @@ class StudyFile(BaseModel):
     @field_validator("base")
     @classmethod
     def _base_names_its_model(cls, base: Layer) -> Layer:
-        model = recipes.nest(base).get("model")
-        if not isinstance(model.get("name") if isinstance(model, dict) else model, str):
-            raise ValueError("a recipe that names its model (model: resnet_20)")
+        _named_model(base, of="a recipe that names its model (model: resnet_20)")
         return base
+
+    @field_validator("teachers")
+    @classmethod
+    def _teachers_name_their_models(cls, teachers: dict[str, Layer]) -> dict[str, Layer]:
+        for name, layer in teachers.items():
+            _named_model(layer, of=f"teachers, each of which names its model ({name}: {{model: resnet_56}})")
+        return teachers
 
     @model_validator(mode="after")
     def _arms_or_axes(self) -> Self:

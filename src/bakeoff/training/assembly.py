@@ -4,6 +4,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,11 +18,14 @@ from bakeoff.data.batches import Batches
 from bakeoff.data.images import ImageSet
 from bakeoff.data.mix import Mix
 from bakeoff.errors import RecipeError
-from bakeoff.models import cost
+from bakeoff.models import cost, stages
+from bakeoff.objectives import Objective
 from bakeoff.optim import average, schedules
 from bakeoff.recipe import Recipe
 from bakeoff.training.device import Device, resolve
 from bakeoff.training.loop import Parts
+from bakeoff.training.teacher import Teacher
+from bakeoff.training.teacher import load as load_teacher
 
 _log = logging.getLogger(__name__)
 
@@ -141,8 +145,25 @@ def place(recipe: Recipe, *, compiled: bool | None = None, training_macs: Callab
     )
 
 
-def assemble(recipe: Recipe, share: Share, *, plugin: str | None, compiled: bool | None = None) -> Parts:
-    """Turn the recipe into the parts of a run."""
+def assemble(
+    recipe: Recipe,
+    share: Share,
+    *,
+    plugin: str | None,
+    root: Path,
+    compiled: bool | None = None,
+    teacher: Teacher | None = None,
+) -> Parts:
+    """Turn the recipe into the parts of a run.
+
+    Args:
+        recipe: resolved.
+        share: the images.
+        plugin: the `package.module:function` that may be imported as the model.
+        root: the folder of all runs, where a teacher is looked for.
+        compiled: what was decided when the run began, if it did.
+        teacher: that of the recipe, where it was measured before.
+    """
     shape = share.train.shape
     network = build(recipe, num_classes=len(share.train.classes), image_shape=shape, plugin=plugin)
 
@@ -164,11 +185,25 @@ def assemble(recipe: Recipe, share: Share, *, plugin: str | None, compiled: bool
         device=device.kind,
         resident=recipe.data.resident,
     )
+    if recipe.teacher is not None and teacher is None:
+        teacher = load_teacher(
+            recipe,
+            images=share.train,
+            val=share.val,
+            val_index=share.val_index,
+            device=device,
+            root=root,
+            key=key(recipe.seed, "teacher"),
+        )
+    objective = _objective(recipe, network, shape, teacher)
+    if isinstance(objective, nn.Module):
+        objective = device.place(objective)
     return Parts(
         model=network,
-        objective=objectives.build(**recipe.objective.model_dump()),
+        objective=objective,
+        teacher=teacher,
         batches=batches,
-        optimizer=optim.build(model=network, **recipe.optimizer.model_dump()),
+        optimizer=optim.build(model=_trained(network, objective), **recipe.optimizer.model_dump()),
         schedule=schedules.build(**recipe.schedule.model_dump()),
         average=average.build(network, decay=recipe.ema_decay) if recipe.ema_decay else None,
         device=device,
@@ -176,6 +211,23 @@ def assemble(recipe: Recipe, share: Share, *, plugin: str | None, compiled: bool
         accumulate=recipe.accumulate,
         clip_norm=recipe.clip_norm,
     )
+
+
+def _objective(recipe: Recipe, network: nn.Module, shape: Shape, teacher: Teacher | None) -> Objective:
+    """Build the objective; its own modules, where it has any, are drawn from the recipe's seed."""
+    shapes = None
+    if teacher is not None and teacher.tapped:
+        shapes = (stages.shapes(network, shape, where="model"), teacher.shapes)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key(recipe.seed, "objective"))
+        return objectives.build(teacher=teacher, shapes=shapes, **recipe.objective.model_dump())
+
+
+def _trained(network: nn.Module, objective: Objective) -> nn.Module:
+    """Return what the optimizer is made for: the network, and the objective's own modules where it has any."""
+    if isinstance(objective, nn.Module) and any(True for _ in objective.parameters()):
+        return nn.ModuleDict({"model": network, "objective": objective})
+    return network
 
 
 def followed(measure: Callable[[nn.Module, Shape], T], network: nn.Module, shape: Shape) -> T | None:

@@ -15,6 +15,7 @@ from bakeoff.data.batches import Batch, Batches
 from bakeoff.objectives import Objective
 from bakeoff.optim import set_lr
 from bakeoff.training.device import Device
+from bakeoff.training.teacher import Teacher
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +24,8 @@ class Parts:
 
     Args:
         model: as the loop calls it: on its device, compiled or not.
+        objective: what is minimised; where it is a module, its own weights are trained beside the model's.
+        teacher: what the objective learns from, if from anything.
         schedule: progress in [0, 1) -> multiplier of the learning rate.
         average: the running average of the weights, if there is one.
         total_steps: optimizer steps of the whole run.
@@ -40,6 +43,23 @@ class Parts:
     total_steps: int
     accumulate: int
     clip_norm: float | None
+    teacher: Teacher | None = None
+
+    @property
+    def adapter(self) -> nn.Module | None:
+        """The objective's own small modules, which are trained and then dropped; None where it has none."""
+        objective = self.objective
+        return objective if isinstance(objective, nn.Module) and any(True for _ in objective.parameters()) else None
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """The names of what the loss is the sum of; none where it is one thing."""
+        return tuple(getattr(self.objective, "names", ()))
+
+    @property
+    def trained(self) -> list[nn.Parameter]:
+        """All weights that the optimizer moves."""
+        return [*self.model.parameters(), *(self.adapter.parameters() if self.adapter else ())]
 
 
 @dataclass(slots=True)
@@ -48,11 +68,20 @@ class Position:
 
     Args:
         losses: float32 [steps_per_epoch] on the device; each step writes its own place.
+        terms: float32 [steps_per_epoch terms], of what each loss is the sum.
     """
 
     epoch: int
     step: int
     losses: Tensor
+    terms: Tensor
+
+    @classmethod
+    def at_start(cls, parts: Parts) -> "Position":
+        """Return the position before the first step."""
+        steps, device = parts.batches.steps_per_epoch, parts.device.kind
+        losses, terms = torch.zeros(steps, device=device), torch.zeros(steps, len(parts.terms), device=device)
+        return cls(epoch=0, step=0, losses=losses, terms=terms)
 
     @property
     def step_in_epoch(self) -> int:
@@ -64,10 +93,13 @@ def epoch(parts: Parts, position: Position) -> Iterator[None]:
     """Train from `position` to the end of its epoch, yielding after each optimizer step."""
     parts.model.train()
     for batch in parts.batches.epoch(position.epoch, first_step=position.step_in_epoch):
-        set_lr(parts.optimizer, parts.schedule(position.step / parts.total_steps))
-        position.losses[position.step_in_epoch] = _gradients(parts, batch)
+        progress = position.step / parts.total_steps
+        set_lr(parts.optimizer, parts.schedule(progress))
+        found = _gradients(parts, batch, progress=progress)
+        position.losses[position.step_in_epoch] = found[0]
+        position.terms[position.step_in_epoch] = found[1:]
         if parts.clip_norm is not None:
-            nn.utils.clip_grad_norm_(parts.model.parameters(), parts.clip_norm)
+            nn.utils.clip_grad_norm_(parts.trained, parts.clip_norm)
         parts.optimizer.step()
         parts.optimizer.zero_grad(set_to_none=True)
         if parts.average is not None:
@@ -76,12 +108,12 @@ def epoch(parts: Parts, position: Position) -> Iterator[None]:
         yield
 
 
-def _gradients(parts: Parts, batch: Batch) -> Tensor:
-    """Add the gradients of one batch, part by part, and return its mean loss, still on the device."""
-    losses = []
+def _gradients(parts: Parts, batch: Batch, *, progress: float) -> Tensor:
+    """Add the gradients of one batch, part by part; return its mean loss and its terms' [1 + terms], on the device."""
+    found = []
     for x, targets in zip(batch.x.chunk(parts.accumulate), batch.targets.chunk(parts.accumulate), strict=True):
         with parts.device.autocast():
-            loss = parts.objective(parts.model, x, targets).loss
-        parts.device.backward(loss if parts.accumulate == 1 else loss / parts.accumulate)
-        losses.append(loss.detach())
-    return losses[0] if parts.accumulate == 1 else torch.stack(losses).mean()
+            outcome = parts.objective(parts.model, x, targets, progress=progress)
+        parts.device.backward(outcome.loss if parts.accumulate == 1 else outcome.loss / parts.accumulate)
+        found.append(torch.stack([outcome.loss.detach(), *outcome.terms.values()]))
+    return found[0] if parts.accumulate == 1 else torch.stack(found).mean(0)

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 
 from bakeoff import catalogue
 from bakeoff.data.images import ImageSet
 from bakeoff.errors import BakeoffError
 from bakeoff.recipe import Recipe
+from bakeoff.recipe.schema import Classify
 from bakeoff.record import Record
 from bakeoff.results import store
 from bakeoff.training import assembly, loop, provenance
@@ -42,7 +42,8 @@ class Pace:
 def key(recipe: Recipe) -> str:
     """Return what decides the pace on one machine, small things aside."""
     fields = recipe.model_dump(mode="json", include={"model", "device", "precision", "threads", "compile"})
-    return json.dumps([fields, recipe.data.name])
+    taught = [recipe.objective.name, recipe.teacher.digest or recipe.teacher.name] if recipe.teacher else []
+    return json.dumps([fields, recipe.data.name, *taught])
 
 
 def paces(work: Mapping[str, tuple[Recipe, int]], found: Iterable[Record], *, root: Path) -> dict[str, Pace]:
@@ -78,9 +79,12 @@ def seconds_per_image(recipe: Recipe) -> float:
         RecipeError: parts that cannot be built.
     """
     batch_size = min(recipe.batch_size, BATCH)
-    small = recipe.model_copy(update={"batch_size": batch_size, "accumulate": 1, "compile": False, "epochs": 1})
-    parts = assembly.assemble(small, _noise(recipe.data.name, num=STEPS * batch_size), plugin=None)
-    position = Position(epoch=0, step=0, losses=torch.zeros(STEPS, device=parts.device.kind))
+    alone = {"objective": Classify(), "teacher": None}  # which may not be trained yet
+    small = recipe.model_copy(
+        update={"batch_size": batch_size, "accumulate": 1, "compile": False, "epochs": 1, **alone}
+    )
+    parts = assembly.assemble(small, _noise(recipe.data.name, num=STEPS * batch_size), plugin=None, root=Path())
+    position = Position.at_start(parts)
     times = [time.perf_counter()]
     for _ in loop.epoch(parts, position):
         float(position.losses.sum())  # waits for the device

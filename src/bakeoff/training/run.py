@@ -16,18 +16,19 @@ from torch import nn
 
 from bakeoff import data
 from bakeoff.errors import BakeoffError, DataError, RecipeError, ResumeRefused
-from bakeoff.models import cost
+from bakeoff.models import cost, stages
 from bakeoff.recipe import Recipe, overlay
 from bakeoff.record import Record
 from bakeoff.results import lock, metrics, predictions, store
 from bakeoff.results.files import storage_errors, write_atomically
 from bakeoff.results.store import Run
-from bakeoff.training import assembly, checkpoint, provenance, trackers, weights
+from bakeoff.training import assembly, checkpoint, provenance, teacher, trackers, weights
 from bakeoff.training.assembly import Share
 from bakeoff.training.checkpoint import Checkpoint
 from bakeoff.training.evaluate import evaluate
 from bakeoff.training.loop import Parts
 from bakeoff.training.signals import StopRequest, listen
+from bakeoff.training.teacher import Teacher
 from bakeoff.training.trainer import Plan, Tick, Trainer
 
 _log = logging.getLogger(__name__)
@@ -45,11 +46,11 @@ def start(recipe: Recipe, folder: Path, *, command: Sequence[str] = (), tell: Te
     """
     assembly.check(recipe, plugin=recipe.model.name)
     share = assembly.load(recipe)
-    parts = assembly.assemble(recipe, share, plugin=recipe.model.name)
+    parts = assembly.assemble(recipe, share, plugin=recipe.model.name, root=root_of(folder))
     run = store.create(recipe, folder)
     with lock.hold(run.lock_path), _logging_to(run.log_path):
         run.write_json(run.environment_path, provenance.collect(parts.device, command=command))
-        _write_split(run, share)
+        _write_inputs(run, share, parts)
         _work(recipe, run, share, parts, found=None, tell=tell)
     return run.record()
 
@@ -101,10 +102,11 @@ def _go_on(run: Run, *, epochs: int | None, plugin: str | None, command: Sequenc
         return
     share = assembly.load(recipe)
     begun = run.read_json(run.environment_path)
-    parts = assembly.assemble(recipe, share, plugin=plugin, compiled=begun.get("compiled"))
+    root = root_of(run.folder)
+    parts = assembly.assemble(recipe, share, plugin=plugin, root=root, compiled=begun.get("compiled"))
     if found is None:
         _check_unstarted(run)
-    _write_split(run, share)
+    _write_inputs(run, share, parts)
     _add_to_environment(run, provenance.collect(parts.device, command=command), begun=found is not None)
     write_atomically(run.recipe_path, recipe.to_yaml().encode())
     _work(recipe, run, share, parts, found=found, tell=tell)
@@ -148,24 +150,27 @@ def read_test(run: Run, *, plugin: str | None = None, command: Sequence[str] = (
     return run.record()
 
 
-def rehearse(recipe: Recipe) -> dict[str, Any]:
+def rehearse(recipe: Recipe, *, root: Path) -> dict[str, Any]:
     """Train, evaluate and save one batch in a temporary folder, and forget it: a dry run.
+
+    Args:
+        recipe: resolved.
+        root: the folder of all runs, where a teacher is looked for.
 
     Returns:
         The first loss and what the run would be: steps, images, device, precision.
     """
     assembly.check(recipe, plugin=recipe.model.name)
     share = assembly.load(recipe)
-    full = assembly.assemble(recipe, share, plugin=recipe.model.name)
+    full = assembly.assemble(recipe, share, plugin=recipe.model.name, root=root)
     one_batch = np.arange(recipe.batch_size)
     val = share.val and share.val.take(one_batch[: len(share.val)])
     small = replace(share, train=share.train.take(one_batch), val=val)
     short = recipe.model_copy(update={"epochs": 1})
     with tempfile.TemporaryDirectory() as folder, listen() as stop:
         run = store.create(short, Path(folder) / "rehearsal")
-        trainer = new_trainer(
-            short, run, small, assembly.assemble(short, small, plugin=short.model.name), stop=stop, tell=lambda _: None
-        )
+        parts = assembly.assemble(short, small, plugin=short.model.name, root=root, teacher=_blind(full.teacher))
+        trainer = new_trainer(short, run, small, parts, stop=stop, tell=lambda _: None)
         trainer.begin()
         trainer.fit()
         first_loss = run.metrics.rows()[0]["train/loss"]
@@ -177,7 +182,18 @@ def rehearse(recipe: Recipe) -> dict[str, Any]:
         "device": str(full.device.kind),
         "precision": full.device.precision,
         "threads": full.device.threads,
+        **({"teacher": full.teacher.figures} if full.teacher else {}),
     }
+
+
+def _blind(teacher: Teacher | None) -> Teacher | None:
+    """Return a teacher without its answers, which are of other images than a rehearsal's."""
+    return teacher and replace(teacher, answers=None)
+
+
+def root_of(folder: Path) -> Path:
+    """Return the folder of all runs, of which one is at `root/<model>/<name>`."""
+    return folder.absolute().parent.parent
 
 
 def _work(recipe: Recipe, run: Run, share: Share, parts: Parts, *, found: Checkpoint | None, tell: Tell) -> None:
@@ -198,6 +214,7 @@ def _work(recipe: Recipe, run: Run, share: Share, parts: Parts, *, found: Checkp
 def new_trainer(recipe: Recipe, run: Run, share: Share, parts: Parts, *, stop: StopRequest, tell: Tell) -> Trainer:
     """Return the trainer of a run, at its first step."""
     network = parts.model
+    seen = stages.Tapped(network, stages.names(network)) if parts.teacher and parts.teacher.tapped else network
     plan = Plan(
         epochs=recipe.epochs,
         eval_every=recipe.eval_every,
@@ -209,7 +226,7 @@ def new_trainer(recipe: Recipe, run: Run, share: Share, parts: Parts, *, stop: S
     return Trainer(
         run=run,
         plan=plan,
-        parts=replace(parts, model=parts.device.compile(network)),
+        parts=replace(parts, model=parts.device.compile(seen)),
         network=network,
         val=share.val,
         stop=stop,
@@ -240,10 +257,15 @@ def _finish(recipe: Recipe, run: Run, share: Share, trainer: Trainer) -> None:
         "macs_g": price.macs / 1e9 if price else None,
         "training_seconds": round(trainer.seconds, 1),
     }
+    agreement = None
     if trainer.val is not None:
         outcome = evaluate(trainer.scored, trainer.val, device=trainer.parts.device)
         predictions.write(replace(outcome, split="val", recipe_digest=recipe.digest), run.predictions("val"))
         summary["val"] = metrics.report(outcome)
+        if trainer.parts.teacher is not None:
+            agreement = trainer.parts.teacher.agreement(outcome.logits)
+    if trainer.parts.teacher is not None:
+        summary["teacher"] = {**trainer.parts.teacher.figures, "agreement": agreement}
     if looks := run.read_json(run.summary_path).get("test_reads"):
         summary["test_reads"] = looks  # of the shorter run that this one extends: a look stays a look
     run.write_json(run.summary_path, summary)
@@ -270,6 +292,13 @@ def _load(network: nn.Module, state: Mapping[str, torch.Tensor], *, where: Path)
     except RuntimeError as error:
         found = f"weights of another network ({' '.join(str(error).split())[:200]})"
         raise DataError(str(where), found=found, expected="the weights of the network as it is built now") from None
+
+
+def _write_inputs(run: Run, share: Share, parts: Parts) -> None:
+    """Save what the run is about to learn from; where that was done before, hold it to it."""
+    _write_split(run, share)
+    if parts.teacher is not None:
+        teacher.write(parts.teacher, run)
 
 
 def _write_split(run: Run, share: Share) -> None:

@@ -90,9 +90,7 @@ class Trainer:
     _told: float = 0.0
 
     def __post_init__(self) -> None:
-        steps = self.parts.batches.steps_per_epoch
-        losses = torch.zeros(steps, device=self.parts.device.kind)
-        self.position = Position(epoch=0, step=0, losses=losses)
+        self.position = Position.at_start(self.parts)
 
     @property
     def scored(self) -> nn.Module:
@@ -127,6 +125,8 @@ class Trainer:
             self.parts.optimizer.load_state_dict(state["optimizer"])
             if self.parts.average is not None:
                 self.parts.average.load_state_dict(state["average"])
+            if self.parts.adapter is not None:
+                self.parts.adapter.load_state_dict(state["adapter"])
         except (RuntimeError, ValueError) as error:
             raise ResumeRefused(
                 f"step {found.step} of {self.run.folder}",
@@ -136,6 +136,8 @@ class Trainer:
             ) from None
         self.position.epoch, self.position.step = state["epoch"], state["step"]
         self.position.losses.copy_(state["losses"])
+        if self.parts.terms:
+            self.position.terms.copy_(state["terms"])
         self.best_top1, self.best_epoch = state["best_top1"], state["best_epoch"]
         self.val_top1, self.seconds = state["val_top1"], state["seconds"]
         torch.set_rng_state(state["rng_cpu"].cpu())
@@ -152,6 +154,8 @@ class Trainer:
             "epoch": self.position.epoch,
             "step": self.position.step,
             "losses": self.position.losses,
+            "terms": self.position.terms,
+            "adapter": None if self.parts.adapter is None else self.parts.adapter.state_dict(),
             "best_top1": self.best_top1,
             "best_epoch": self.best_epoch,
             "val_top1": self.val_top1,
@@ -230,6 +234,8 @@ class Trainer:
             "lr": max(group["lr"] for group in self.parts.optimizer.param_groups),
             "train/loss": float(losses.mean()),
         }
+        shares = (self.position.terms.double().mean(0).cpu() / losses.mean()).tolist()
+        row |= {f"train/share/{name}": share for name, share in zip(self.parts.terms, shares, strict=True)}
         self.mean_loss = row["train/loss"]
         if self.val is not None and (number % self.plan.eval_every == 0 or number == self.plan.epochs):
             outcome = evaluate(self.scored, self.val, device=self.parts.device)
@@ -238,6 +244,8 @@ class Trainer:
             scores = metrics.summarise(outcome)
             self.val_top1 = scores["top1"]
             row |= {"val/loss": scores["nll"], "val/top1": scores["top1"], "val/top5": scores["top5"]}
+            if self.parts.teacher is not None:
+                row["val/agreement"] = self.parts.teacher.agreement(outcome.logits)
             if self.val_top1 > self.best_top1:
                 self.best_top1, self.best_epoch = self.val_top1, number
                 weights.write(self.scored, self.run.weights("best"), card=self.plan.card)

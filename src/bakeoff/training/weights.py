@@ -21,7 +21,7 @@ def write(model: nn.Module, path: Path, *, card: Mapping[str, Any]) -> None:
     Equal weights and cards give equal bytes.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    sealed = {**card, "sha256": _digest(tensors)}
+    sealed = {**card, "sha256": digest(tensors)}
     # One metadata entry only: the format does not fix the order of several.
     write_atomically(path, save(tensors, metadata={"bakeoff": json.dumps(sealed, ensure_ascii=False)}))
 
@@ -36,7 +36,7 @@ def read(path: Path, *, device: torch.device) -> tuple[dict[str, Tensor], dict[s
         with safe_open(path, framework="pt", device=str(device)) as file:
             card = json.loads((file.metadata() or {})["bakeoff"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        if _digest(tensors) != card.pop("sha256"):
+        if digest(tensors) != card.pop("sha256"):
             raise ValueError("its tensors do not match their SHA-256")
         return tensors, card
     except FileNotFoundError:
@@ -46,11 +46,11 @@ def read(path: Path, *, device: torch.device) -> tuple[dict[str, Tensor], dict[s
     raise DataError(str(path), found=found, expected="safetensors weights written by bakeoff")
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    """Hash names and numbers: the format itself does not notice a flipped bit."""
-    digest = hashlib.sha256()
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """Hash names and numbers of a state dict: the format itself does not notice a flipped bit."""
+    hashed = hashlib.sha256()
     for name in sorted(tensors):
         flat = tensors[name].cpu().contiguous().reshape(-1).view(torch.uint8)
-        digest.update(name.encode())
-        digest.update(flat.numpy().data)
-    return digest.hexdigest()
+        hashed.update(name.encode())
+        hashed.update(flat.numpy().data)
+    return hashed.hexdigest()

@@ -62,7 +62,8 @@ def accuracy(comparison: Comparison, *, words: Words) -> Picture | None:
     if not scores:
         return None
     rows = {name: row for row, score in enumerate(scores) for name in (score.name, *score.arm.repeated)}
-    references = [reference for reference in comparison.references if reference.arm in rows]
+    references = [reference for reference in measures.near(comparison) if reference.arm in rows]
+    outside = len(comparison.references) - len(references)
     traces = [_seeds(scores, chosen, words)]
     means = [_mean(score, row, chosen[score.name], unit) for row, score in enumerate(scores)]
     traces += _marks(means, clipped=True)
@@ -72,6 +73,7 @@ def accuracy(comparison: Comparison, *, words: Words) -> Picture | None:
     told = {"best": label(best), "high": interval(best), "worst": label(worst), "low": interval(worst)}
     notes = (
         *(words("picture_accuracy_note"), words("picture_accuracy_others") if references else ""),
+        words("picture_accuracy_outside").format(n=outside) if outside else "",
         runs_diverged(comparison.arms, words),
     )
     return Picture(

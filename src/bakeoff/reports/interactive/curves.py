@@ -50,6 +50,8 @@ _QUANTITIES = (
     Quantity(key="val/loss", word="curve_val_loss", scale=1, form=".3f"),
     Quantity(key="train/loss", word="curve_train_loss", scale=1, form=".3f"),
     Quantity(key="lr", word="curve_lr", scale=1, form=".2~g"),
+    Quantity(key="val/agreement", word="curve_agreement", scale=100, form=".1f"),
+    Quantity(key="train/share/labels", word="curve_label_share", scale=100, form=".1f"),
 )
 
 
@@ -118,7 +120,7 @@ def _in_order(comparison: Comparison) -> list[ArmScore]:
 
 
 def _is_known(score: ArmScore, quantity: Quantity) -> bool:
-    return any(quantity.key in row for record in score.runs.values() for row in record.rows)
+    return any(row.get(quantity.key) is not None for record in score.runs.values() for row in record.rows)
 
 
 def _entry(score: ArmScore, look: Look) -> go.Scatter:
