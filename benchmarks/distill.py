@@ -5,7 +5,7 @@
 Goal: a distillation step takes at most 1.05 times the student's step and the teacher's forward pass together.
 
 Protocol: ResNet-56 teaches ResNet-20 on real CIFAR-100, batch 128, all augmentation of the student's card on, not
-compiled, nothing else running. What the teacher knows costs nothing, so it is a random one. A round is student, teacher,
+compiled, nothing else running. What the teacher knows costs nothing: it is a random one. A round is student, teacher,
 distillation, distillation, teacher, student, each of the same number of steps; its ratio is of the sums. Rounds in
 which a part took more than a tenth longer the second time are dropped. Medians, with machine and versions.
 """

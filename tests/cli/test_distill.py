@@ -9,14 +9,26 @@ import torch
 from bakeoff.results.store import Run, list_runs
 from tests.cli.test_cli import bakeoff
 
-SMALL = ("data=digits", "data.limit=300", "batch_size=32", "device=cpu", "compile=false", "threads=1", "protocol=paper")
+PLAIN = ("augment.crop_padding=0", "augment.flip=none")
+SMALL = (
+    "data=digits",
+    "data.limit=300",
+    "batch_size=32",
+    "device=cpu",
+    "compile=false",
+    "threads=1",
+    "protocol=paper",
+    *PLAIN,
+)
 
 
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a teacher, and a study of its student."""
     folder = tmp_path_factory.mktemp("distill")
-    trained = bakeoff("train", "resnet_20", *SMALL, "epochs=4", "lr=0.05", "--name", "teacher", cwd=folder)
+    trained = bakeoff(
+        "train", "resnet_20", *SMALL, "epochs=8", "lr=0.1", "batch_size=16", "--name", "teacher", cwd=folder
+    )
     assert trained.returncode == 0, trained.stderr
     done = bakeoff(
         *("distill", "resnet_20", "--teacher", "teacher", "objective=dkd", "temperature=2"),

@@ -15,9 +15,11 @@ from bakeoff.results.comparison import compare
 from bakeoff.study import Study
 from bakeoff.study import of as study_of
 
-BASE = {"model": "resnet_20", "data": "digits", "data.limit": 200, "epochs": 1, "batch_size": 32, "protocol": "paper"}
+BASE = {"model": "resnet_20", "data": "digits", "data.limit": 400, "epochs": 1, "batch_size": 32, "protocol": "paper"}
 BASE |= {"device": "cpu", "precision": "float32", "lr": 0.02}
-LESSON = {"model": "resnet_20", "epochs": 4, "batch_size": 16, "lr": 0.05}
+PLAIN = {"augment.crop_padding": 0, "augment.flip": "none"}
+BASE |= PLAIN
+LESSON = {"model": "resnet_20", "epochs": 8, "batch_size": 16, "lr": 0.1, **PLAIN}
 
 
 def study(teacher: dict[str, Any] | None = None, **changes: Any) -> Study:

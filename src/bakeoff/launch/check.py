@@ -225,8 +225,11 @@ def _threads_kept() -> Iterator[None]:
 
 def _seconds(recipe: Recipe, workshop: Workshop, paces: Mapping[str, Pace], record: Record | None) -> float:
     """Estimate what is left of a run. A teacher costs a forward pass more, as long as no such run has been measured."""
-    of = paces[pace.key(recipe)]
-    teacher = workshop.teacher_of(recipe) if of.basis != "finished run" else None
+    of, teacher = paces[pace.key(recipe)], workshop.teacher_of(recipe)
+    if teacher is not None and of.basis == "finished run":
+        teacher = None
+    elif teacher is not None:  # one trial serves the student with and without
+        of = paces.get(pace.key(recipe.model_copy(update={"teacher": None})), of)
     asked = 0.0
     if teacher is not None:
         sizes = workshop.network(teacher).size / workshop.network(recipe).size

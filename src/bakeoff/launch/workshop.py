@@ -100,10 +100,9 @@ class Workshop:
     def build_objective(self, recipe: Recipe) -> None:
         """Build what the run minimises; a teacher is outlined as well, where its recipe is known."""
         dataset = catalogue.DATASETS[recipe.data.name]
-        shapes = None
+        shapes, of = None, self.teacher_of(recipe)
         if recipe.objective.name in objectives.TAPS:
             taught = stages.shapes(self.network(recipe).module, dataset.image_shape, where="model")
-            of = self.teacher_of(recipe)
             theirs = stages.shapes(self.network(of).module, dataset.image_shape, where="teacher") if of else taught
             shapes = (taught, theirs)
         teacher = _unasked if recipe.teacher is not None else None

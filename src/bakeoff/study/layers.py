@@ -99,7 +99,16 @@ def teacher(
     for_it = {key.removeprefix(FOR_TEACHERS): value for key, value in typed.items() if key.startswith(FOR_TEACHERS)}
     for part in (_shared(nested), recipes.nest(for_it)):
         recipe = recipes.overlay(recipe, part, where="command line")
-    return recipes.settled(_on_one_thread(recipe, where=where)).model_copy(update={"seed": seed})
+    return _settled(_on_one_thread(recipe, where=where), where=where).model_copy(update={"seed": seed})
+
+
+def _settled(recipe: Recipe, *, where: str) -> Recipe:
+    """Return the recipe as a new run's, and say of a mistake where it stands."""
+    try:
+        return recipes.settled(recipe)
+    except RecipeError as error:
+        place = f"{where}: {error.where}"
+        raise RecipeError(place, found=error.found, expected=error.expected, hint=error.hint) from None
 
 
 def _shared(layer: Layer) -> Layer:
@@ -143,7 +152,7 @@ def trials(
         settings = recipes.nest({key: value for key, _, value in chosen})
         complete = recipes.overlay(start, settings, where=where)
         complete = recipes.overlay(complete, recipes.nest(typed), where="command line")
-        recipe = recipes.settled(complete).model_copy(update={"seed": seed})
+        recipe = _settled(complete, where=where).model_copy(update={"seed": seed})
         made.append(Trial(name=_name(chosen), recipe=_taught_by(recipe, teachers)))
     return tuple(made)
 
