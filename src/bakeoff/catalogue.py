@@ -315,6 +315,7 @@ DATASETS: dict[str, Dataset] = {
 
 
 TIMM = "timm:"  # stands before the name of a network that PyTorch Image Models builds
+RANDOM = "random:"  # stands before the name of a network that teaches without having learnt anything: a control
 
 
 def is_plugin(name: str) -> bool:

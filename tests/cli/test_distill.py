@@ -78,10 +78,15 @@ def test_the_distilled_run_alone_goes_on_and_tells_of_its_teacher(taught: Path) 
         ("teacher", ("teacher=other",), 2, "--teacher RUN"),
         ("teacher", ("objective=fitnets", "objective.stage=9"), 2, "objective.stage"),
         ("random:resnet_21", (), 2, "resnet_21"),
+        ("random:resnet_20", ("model=resnet_32",), 2, "another model"),
+        ("dull", (), 3, "10 standard errors"),
     ],
 )
 def test_mistakes_are_one_message(teacher: str, settings: tuple[str, ...], code: int, said: str, taught: Path) -> None:
     torch.save({"state": torch.zeros(2)}, taught / "teacher.pth")
+    if teacher == "dull":
+        trained = bakeoff("train", "resnet_20", *SMALL, "epochs=1", "lr=1e-9", "--name", "dull", cwd=taught)
+        assert trained.returncode == 0, trained.stderr
     before = len(list_runs(taught / "logs"))
     done = bakeoff("distill", "resnet_20", "--teacher", teacher, *SMALL, "epochs=1", *settings, cwd=taught)
     assert done.returncode == code, done.stderr

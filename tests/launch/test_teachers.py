@@ -10,15 +10,19 @@ from bakeoff.errors import DataError, RecipeError
 from bakeoff.launch import check as checks
 from bakeoff.launch import grid
 from bakeoff.launch.board import OPEN, Board
-from bakeoff.results import store
+from bakeoff.recipe import resolve
+from bakeoff.results import store, teachers
 from bakeoff.results.comparison import compare
 from bakeoff.study import Study
 from bakeoff.study import of as study_of
+from bakeoff.training import run as training
 
 BASE = {"model": "resnet_20", "data": "digits", "data.limit": 400, "epochs": 1, "batch_size": 32, "protocol": "paper"}
 BASE |= {"device": "cpu", "precision": "float32", "lr": 0.02}
 PLAIN = {"augment.crop_padding": 0, "augment.flip": "none"}
 BASE |= PLAIN
+LESSONS = [f"{key}={str(value).lower()}" for key, value in (BASE | PLAIN).items() if key != "model"]
+LESSONS += ["epochs=8", "batch_size=16", "lr=0.1", "threads=1"]
 LESSON = {"model": "resnet_20", "epochs": 8, "batch_size": 16, "lr": 0.1, **PLAIN}
 
 
@@ -36,6 +40,11 @@ def study(teacher: dict[str, Any] | None = None, **changes: Any) -> Study:
         "seeds": 1,
     }
     return study_of(content | changes, name="taught", where="taught")
+
+
+def learning_from(teacher: str) -> Study:
+    """Return a study of a teacher that it does not train itself."""
+    return study(teachers={}, arms={"kd": {"objective": "kd", "teacher": teacher}})
 
 
 def run(of: Study, root: Path) -> tuple[grid.Outcome, Sequence[Board]]:
@@ -90,7 +99,13 @@ def test_a_teacher_that_has_learnt_nothing_fails_its_students_with_its_figures(t
 def test_the_check_counts_teachers_and_builds_them(tmp_path: Path) -> None:
     found = checks.check(study(), root=tmp_path)
     assert (found.distinct, found.to_do) == (5, 5)
-    assert {row.arm: row.to_do for row in found.rows} == {"alone": 1, "kd": 1, "hints": 1, "label smoothing": 1}
+    assert {row.arm: row.to_do for row in found.rows} == {
+        "teacher tutor": 1,
+        "alone": 1,
+        "kd": 1,
+        "hints": 1,
+        "label smoothing": 1,
+    }
 
 
 def test_a_distilled_run_is_estimated_to_take_longer(tmp_path: Path) -> None:
@@ -116,6 +131,32 @@ def test_mistakes_are_found_before_the_first_run(arm: dict[str, Any], said: str,
     assert said in str(caught.value)
     assert "wrong" in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_teacher_that_lies_somewhere_is_known_by_what_it_is(tmp_path: Path) -> None:
+    training.start(resolve("resnet_20", overrides=[*LESSONS, "seed=3"]), tmp_path / "resnet_20" / "before")
+    of = teachers.identified_in(learning_from("before"), root=tmp_path)
+    taught = of.arms[1].trials[0].recipe
+    assert taught.teacher is not None
+    assert taught.teacher.digest == store.find("before", root=tmp_path).recipe().digest
+    checks.check(of, root=tmp_path)
+    checks.measure_teachers(of, root=tmp_path)
+    nowhere = learning_from("behind")
+    with pytest.raises(RecipeError, match="taught: kd: run: found 'behind'"):
+        teachers.identified_in(nowhere, root=tmp_path)
+
+
+def test_a_teacher_of_no_use_is_refused_before_the_controls_are_trained(tmp_path: Path) -> None:
+    training.start(resolve("resnet_20", overrides=[*LESSONS, "lr=1e-9"]), tmp_path / "resnet_20" / "dull")
+    of = teachers.identified_in(learning_from("dull"), root=tmp_path)
+    with pytest.raises(DataError, match=r"taught: kd: teacher .*10 standard errors"):
+        checks.measure_teachers(of, root=tmp_path)
+
+
+def test_a_teacher_of_other_data_is_found_by_the_check(tmp_path: Path) -> None:
+    of = study({"data.name": "cifar10"})
+    with pytest.raises(RecipeError, match="one of cifar10"):
+        checks.check(of, root=tmp_path)
 
 
 def test_a_network_without_stages_gives_no_hints(tmp_path: Path) -> None:

@@ -628,6 +628,8 @@ def test_what_is_typed_reaches_teachers_where_it_is_meant_for_them() -> None:
         ({"teachers": {"big": {"model": "resnet_56", "seed": 3}}}, "the seeds of the whole study"),
         ({"teachers": {"big": {"model": "resnet_56", "objective": "kd"}}}, "and none"),
         ({"arms": {"kd": {"objective": "kd"}}}, "a teacher as well"),
+        ({"teachers": {"big": {"model": "resnet_56", "try": {"lr": [0.1, 0.2]}}}}, "a teacher, which is one run"),
+        ({"teachers": {"big": {"model": "resnet_56", "objective": "kd", "teacher": "x"}}}, "a teacher's teacher"),
         ({"arms": {"kd": {"teacher": "big"}}}, "an objective that does"),
     ],
 )
@@ -635,3 +637,30 @@ def test_teachers_that_cannot_be(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(RecipeError) as caught:
         of({**FILE, **TAUGHT, **changes})
     assert said in str(caught.value)
+
+
+def test_a_teacher_has_the_data_of_the_bases_card() -> None:
+    made = study(**{**TAUGHT, "base": {"model": "resnet_20", "recipe": "digits"}, "equal": []})
+    assert made.teachers["big"].data.name == "digits"
+
+
+def test_settings_for_teachers_need_teachers() -> None:
+    with pytest.raises(RecipeError, match="a study that has teachers"):
+        study("teachers.epochs=3")
+    with pytest.raises(RecipeError, match="the seeds of the whole study"):
+        study("teachers.seed=3", **TAUGHT)
+
+
+def test_controls_do_not_hide_behind_an_arm_or_what_is_tried() -> None:
+    named = {**TAUGHT, "arms": {"label smoothing": {"objective": "kd", "teacher": "big"}}}
+    assert [arm.name for arm in study(**named).arms][-1] == "label smoothing (control)"
+    tried = {**BASE, "try": {"label_smoothing": [0.0, 0.05]}}
+    arms = {"kd": {"objective": "kd", "teacher": "big", "try": {"temperature": [2.0, 4.0]}}}
+    assert "label smoothing" in [arm.name for arm in study(**{**TAUGHT, "base": tried, "arms": arms}).arms]
+
+
+def test_a_digest_is_no_name_for_what_its_name_describes() -> None:
+    with pytest.raises(RecipeError, match="says what it is"):
+        resolve("resnet_20", overrides=["objective=kd", "teacher=random:resnet_32", "teacher.digest=abc"])
+    spelt = resolve("resnet_20", overrides=["objective=kd", "teacher=random:resnet32"])
+    assert spelt == resolve("resnet_20", overrides=["objective=kd", "teacher=random:resnet_32"])

@@ -154,6 +154,47 @@ def test_a_pickle_is_refused_unread(old_format: bool, tmp_path: Path) -> None:
     assert not (tmp_path / "exploded").exists()
 
 
+def test_weights_whose_header_begins_like_a_pickle_are_weights(tmp_path: Path, images: ImageSet) -> None:
+    """The header's length stands first: of one file in thirty-two its lowest byte is a pickle's first."""
+    for extra in range(40):
+        path = file_of(tmp_path, card_of(images, data="d" * 8 * extra))
+        if path.read_bytes()[:1] == b"\x80":
+            break
+    else:
+        pytest.fail("no such length")
+    assert recipe("objective=kd", f"teacher={path}", root=tmp_path).teacher is not None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"mean": None}, {"mean": [0.1, 0.2, 0.3]}, {"mean": ["a"]}, {"std": [0.0]}, {"std": [math.inf]}),
+        *({"classes": "0123456789"}, {"classes": [{"a": 1}] * 10}, {"image_shape": [1, 8]}, {"image_shape": "1x8x8"}),
+    ],
+)
+def test_cards_that_say_nothing_are_refused(changes: dict[str, Any], tmp_path: Path, images: ImageSet) -> None:
+    network = models.build(MODEL, num_classes=10, in_channels=1, image_size=8)
+    weights.write(network, tmp_path / "teacher.safetensors", card=card_of(images) | changes)
+    with pytest.raises(DataError):
+        load(recipe("objective=kd", f"teacher={tmp_path / 'teacher.safetensors'}", root=tmp_path), tmp_path)
+
+
+def test_too_few_images_to_measure_on_are_said() -> None:
+    labels = np.arange(10)
+    with pytest.raises(DataError, match="10 images to measure it on"):
+        teacher_check.measure(np.eye(10), labels, temperature=1.0, name="x")
+
+
+def test_standardised_targets_have_their_own_entropy() -> None:
+    logits = np.random.default_rng(0).normal(2, 3, (500, 10))
+    logits[np.arange(500), 0] += 9
+    labels = np.zeros(500, np.int64)
+    figures = teacher_check.measure(logits, labels, temperature=2.0, name="x", standardise=True)
+    z = (logits - logits.mean(1, keepdims=True)) / logits.std(1, ddof=1, keepdims=True) / 2
+    p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+    assert figures["entropy"] == pytest.approx(-(p * np.log(p)).sum(1).mean())
+
+
 def test_no_such_teacher_is_a_mistake_of_the_command(tmp_path: Path, trained: Path) -> None:
     with pytest.raises(RecipeError, match=r"'techer', no such run.*Did you mean 'teacher'"):
         recipe("objective=kd", "teacher=techer", root=trained)

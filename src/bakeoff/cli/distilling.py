@@ -50,21 +50,25 @@ def distill(
 def _study(student: str, settings: list[str], *, taught_by: "Teacher", recipe: str | None) -> "Study":
     """Return the study of one objective: student alone (the control), distilled, and with smoothed labels alone."""
     from bakeoff import study
-    from bakeoff.recipe import setting
+    from bakeoff.recipe import resolve, setting
     from bakeoff.study.schema import CARD
 
+    student = resolve(student, recipe=recipe).model.name
     typed = dict(map(setting, settings))
     seeds = typed.pop("seeds", 1)
     if any(key.partition(".")[0] == "teacher" and key != "teacher.resize" for key in typed):
         raise RecipeError("command line", found="teacher=...", expected="--teacher RUN")
+    if "model" in typed or "model.name" in typed:
+        raise RecipeError("command line", found="another model", expected=f"settings of {student}")
     own: dict[str, Any] = {key: typed.pop(key) for key in list(typed) if key.partition(".")[0] == "objective"}
     objective = own.setdefault("objective", own.pop("objective.name", DEFAULT))
+    named = objective.get("name", DEFAULT) if isinstance(objective, dict) else objective
     resize = typed.pop("teacher.resize", False)
     content = {
         "question": f"Does {taught_by.name[-150:]} teach {student} more than labels alone do?",
         "base": {"model": student, **({CARD: recipe} if recipe else {}), **typed},
         "control": "student alone",
-        "arms": {str(objective): {**own, "teacher": {**taught_by.model_dump(), "resize": resize}}},
+        "arms": {str(named): {**own, "teacher": {**taught_by.model_dump(), "resize": resize}}},
         "changes": ["objective", "teacher"],
         "seeds": seeds,
     }

@@ -127,10 +127,10 @@ def print_record(record: "Record", *, pictures: Sequence[Path] = ()) -> None:
             f"interval over seeds), test read {looks}x, training {summary['training_seconds']:,.0f} s",
             style="dim",
         )
-    if taught := summary.get("teacher"):
-        agreement = f", agreed with on {taught['agreement']:.1%} of it" if taught["agreement"] is not None else ""
-        measured = f"{taught['top1']:.2%} top-1 on {taught['measured_on']}"
-        out.print(f"  teacher  {taught['name']}: {measured}{agreement}", markup=False)
+    if (taught := summary.get("teacher")) and taught.get("top1") is not None:
+        agreement = f", agreed with on {taught['agreement']:.1%} of it" if taught.get("agreement") is not None else ""
+        measured = f"{taught['top1']:.2%} top-1 on {taught.get('measured_on')}"
+        out.print(f"  teacher  {taught.get('name')}: {measured}{agreement}", markup=False)
     out.print(f"  run      {record.folder}/", markup=False)
     for picture in pictures:
         out.print(f"  picture  {picture}", markup=False)

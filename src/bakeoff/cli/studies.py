@@ -58,10 +58,13 @@ def conduct(study: "Study", *, root: Path, jobs: int | None, lang: str, as_json:
     """
     from bakeoff.cli import board
     from bakeoff.launch import check, grid
-    from bakeoff.results import studies
+    from bakeoff.results import studies, teachers
     from bakeoff.training.provenance import command_line
 
+    study = teachers.identified_in(study, root=root)
     found = check.check(study, root=root, jobs=jobs)
+    if found.to_do:
+        check.measure_teachers(study, root=root)
     studies.keep(study, root=root)
     if not as_json:
         _announce(study, found)
@@ -71,7 +74,7 @@ def conduct(study: "Study", *, root: Path, jobs: int | None, lang: str, as_json:
     folder = studies.folder(study, root=root)
     reporting.conclude(reporting.compare_study(study, root=root), folder, lang=lang, as_json=as_json, unwell=unwell)
     for end in unwell:
-        told = f"{end.state}  {' = '.join(end.arms)}, seed {end.recipe.seed}: {end.error}"
+        told = f"{end.state}  {end.name}, seed {end.recipe.seed}: {end.error}"
         screen.console(stderr=True).print(told, markup=False)
     if unwell:
         raise typer.Exit(1)
@@ -86,8 +89,9 @@ def check(
 ) -> None:
     """Build every network of a study without running it; say what differs, what it takes, and what is left to do."""
     from bakeoff.launch import check as checks
+    from bakeoff.results import teachers
 
-    study = _load(arguments)
+    study = teachers.identified_in(_load(arguments), root=root)
     found = checks.check(study, root=root, jobs=jobs)
     if as_json:
         content = {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from bakeoff import catalogue
-from bakeoff.errors import BakeoffError, RecipeError
+from bakeoff.errors import BakeoffError, DataError, RecipeError
 from bakeoff.launch import local
 from bakeoff.launch.workshop import Workshop, identity, num_images
 from bakeoff.models import cost
@@ -24,8 +24,9 @@ from bakeoff.recipe import Recipe
 from bakeoff.record import Record
 from bakeoff.results import store
 from bakeoff.study import Arm, Study
-from bakeoff.study.expand import Changes
+from bakeoff.study.expand import Changes, differences
 from bakeoff.training import assembly, pace
+from bakeoff.training import run as training
 from bakeoff.training.pace import Basis, Pace
 
 FORWARD = 1 / 3  # of a training step's work is the forward pass, which is all that evaluation does
@@ -61,7 +62,7 @@ class Check:
     """What a study will do and cost.
 
     Args:
-        rows: one an arm, control first.
+        rows: one a teacher, then one an arm, control first.
         total: runs of all arms.
         distinct: runs that there are: equal recipes are run once.
         finished: distinct runs that are done.
@@ -129,12 +130,30 @@ def check(study: Study, *, root: Path, jobs: int | None = None) -> Check:
         running=status["running"],
         to_do=len(open_runs),
         jobs=side_by_side,
-        seconds=max(sum(seconds.values()) / side_by_side, max(seconds.values(), default=0.0)),
+        seconds=max(sum(seconds.values()) / side_by_side, _longest(open_runs, seconds)),
         disk_bytes=disk_bytes,
         free_bytes=free_bytes,
         repeats=tuple(_repeats(study.arms, workshop)),
         warnings=(*study.warnings, *_troubles(unreadable, disk_bytes=disk_bytes, free_bytes=free_bytes)),
     )
+
+
+def measure_teachers(study: Study, *, root: Path) -> None:
+    """Measure every teacher that the study does not train itself, once for each objective, before the first run.
+
+    Raises:
+        RecipeError, DataError: of the first that is of no use; it names the arm.
+    """
+    own = {recipe.digest for recipe in study.teachers.values()}
+    seen: set[str] = set()
+    for arm in study.arms:
+        for trial in arm.trials:
+            teacher = trial.recipe.teacher
+            if teacher is None or teacher.digest in own or identity(teacher, trial.recipe.objective) in seen:
+                continue
+            seen.add(identity(teacher, trial.recipe.objective))
+            with _naming(f"{study.name}: {', '.join(filter(None, (arm.name, trial.name)))}"), _threads_kept():
+                training.measure_teacher(trial.recipe, root=root)
 
 
 def _examined(study: Study, *, root: Path) -> Workshop:
@@ -161,22 +180,39 @@ def _rows(
     seconds: Mapping[str, float],
     paces: Mapping[str, Pace],
 ) -> Iterator[Row]:
+    """Yield a row a teacher, then a row an arm."""
     counted: set[str] = set()
-    for arm in study.arms:
-        all_runs = {recipe.digest: recipe for _, _, recipe in study.runs(arm)}
-        own = {digest: recipe for digest, recipe in all_runs.items() if digest in open_runs and digest not in counted}
-        counted |= own.keys()
-        network = workshop.network(arm.trials[0].recipe)
-        yield Row(
-            arm=arm.name,
-            changed=arm.changed,
-            trials=len(arm.trials),
+
+    def row(name: str, changed: Changes, trials: int, first: Recipe, runs: Mapping[str, Recipe]) -> Row:
+        own = {digest: recipe for digest, recipe in runs.items() if digest in open_runs and digest not in counted}
+        counted.update(own)
+        network = workshop.network(first)
+        return Row(
+            arm=name,
+            changed=changed,
+            trials=trials,
             params=network.params,
             macs=network.price.macs if network.price else None,
             to_do=len(own),
             seconds=sum(seconds[digest] for digest in own),
             basis=next((paces[pace.key(recipe)].basis for recipe in own.values()), None),
         )
+
+    control = study.control.trials[0].recipe
+    for name, recipe in study.teachers.items():
+        yield row(f"teacher {name}", differences(control, recipe), 1, recipe, {recipe.digest: recipe})
+    for arm in study.arms:
+        runs = {recipe.digest: recipe for _, _, recipe in study.runs(arm)}
+        yield row(arm.name, arm.changed, len(arm.trials), arm.trials[0].recipe, runs)
+
+
+def _longest(open_runs: Mapping[str, Recipe], seconds: Mapping[str, float]) -> float:
+    """Return how long the longest run takes, the teacher that it waits for counted in."""
+    of_teacher = {
+        digest: seconds.get((recipe.teacher and recipe.teacher.digest) or "", 0.0)
+        for digest, recipe in open_runs.items()
+    }
+    return max((seconds[digest] + of_teacher[digest] for digest in open_runs), default=0.0)
 
 
 def _repeats(arms: Sequence[Arm], workshop: Workshop) -> Iterator[tuple[str, ...]]:
@@ -207,10 +243,9 @@ def _naming(where: str) -> Iterator[None]:
     """Say of a mistake in which arm it is."""
     try:
         yield
-    except RecipeError as error:
-        raise RecipeError(
-            f"{where}: {error.where}", found=error.found, expected=error.expected, hint=error.hint
-        ) from error
+    except (RecipeError, DataError) as error:
+        place = f"{where}: {error.where}"
+        raise type(error)(place, found=error.found, expected=error.expected, hint=error.hint) from error
 
 
 @contextmanager

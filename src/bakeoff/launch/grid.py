@@ -31,11 +31,13 @@ class End:
     """How one run of the study ended.
 
     Args:
+        name: of its arms and trials, or of the teacher that it is.
         arms: names of the arms that it belongs to.
         state: finished, skipped (it was finished before), failed or diverged.
         error: why it failed or diverged.
     """
 
+    name: str
     recipe: Recipe
     folder: Path
     arms: tuple[str, ...]
@@ -112,7 +114,8 @@ def run(
             _decide(study, undecided, by_arm)
     show()
     ends = (
-        End(recipe=e.recipe, folder=e.folder, arms=e.arms, state=e.row.state, error=e.error) for e in entries.values()
+        End(name=e.row.name, recipe=e.recipe, folder=e.folder, arms=e.arms, state=e.row.state, error=e.error)
+        for e in entries.values()
     )
     return Outcome(runs=tuple(ends))
 

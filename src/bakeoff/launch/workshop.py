@@ -19,7 +19,7 @@ from bakeoff.models.cost import Cost
 from bakeoff.objectives import Taught
 from bakeoff.optim import schedules
 from bakeoff.recipe import Recipe
-from bakeoff.results import store, teachers
+from bakeoff.results import store
 from bakeoff.training import assembly, checkpoint
 
 FREE = {"drop_path", "dropout", "attention_dropout"}  # options of networks that cost nothing: they act in training
@@ -101,6 +101,9 @@ class Workshop:
         """Build what the run minimises; a teacher is outlined as well, where its recipe is known."""
         dataset = catalogue.DATASETS[recipe.data.name]
         shapes, of = None, self.teacher_of(recipe)
+        if of is not None and of.data.name != recipe.data.name:
+            found, expected = f"one of {of.data.name}", f"one of {recipe.data.name}, as its student"
+            raise RecipeError("teacher", found=found, expected=expected)
         if recipe.objective.name in objectives.TAPS:
             taught = stages.shapes(self.network(recipe).module, dataset.image_shape, where="model")
             theirs = stages.shapes(self.network(of).module, dataset.image_shape, where="teacher") if of else taught
@@ -118,8 +121,8 @@ class Workshop:
         if recipe.teacher is None:
             return None
         name = recipe.teacher.name
-        if name.startswith(teachers.RANDOM):
-            model = recipe.model.model_validate({"name": teachers.check_random(name)})
+        if name.startswith(catalogue.RANDOM):
+            model = recipe.model.model_validate({"name": name.removeprefix(catalogue.RANDOM)})
             return recipe.model_copy(update={"model": model})
         if recipe.teacher.digest in self.teachers:
             return self.teachers[recipe.teacher.digest]

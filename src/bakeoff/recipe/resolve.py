@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from bakeoff import catalogue, library
 from bakeoff.errors import DataError, RecipeError, nearest
-from bakeoff.recipe.schema import SECTIONS, Distillation, Recipe
+from bakeoff.recipe.schema import SECTIONS, Distillation, Recipe, Teacher
 
 # What people type, and where it lives.
 SHORT = {
@@ -87,7 +87,18 @@ def settled(recipe: Recipe, *, plugins: bool = False) -> Recipe:
         found = f"{recipe.teacher.name}, and an objective that learns from none ({recipe.objective.name})"
         raise RecipeError("teacher", found=found, expected=f"an objective that does, one of {names}")
     model = recipe.model.model_copy(update={"name": _model_name(recipe.model.name, plugins=plugins)})
-    return recipe.model_copy(update={"model": model, "extended_from": []})
+    teacher = recipe.teacher and _teacher(recipe.teacher)
+    return recipe.model_copy(update={"model": model, "teacher": teacher, "extended_from": []})
+
+
+def _teacher(teacher: Teacher) -> Teacher:
+    """Return a teacher by its own spelling; one that its name alone describes has no digest."""
+    name = teacher.name
+    if name.startswith((catalogue.RANDOM, catalogue.TIMM)) and teacher.digest is not None:
+        raise RecipeError("teacher.digest", found=teacher.digest, expected=f"none: {name} says what it is")
+    if name.startswith(catalogue.RANDOM):
+        name = f"{catalogue.RANDOM}{_model_name(name.removeprefix(catalogue.RANDOM), plugins=False)}"
+    return teacher.model_copy(update={"name": name})
 
 
 def load(path: Path) -> Recipe:
@@ -251,8 +262,8 @@ def _nest(layer: Mapping[str, Any]) -> dict[str, Any]:
 def _merge(base: dict[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in layer.items():
-        if key in Recipe.NAMED and isinstance(value, str):
-            value = {"name": value}
+        if key in Recipe.NAMED and isinstance(value, str | int | float) and not isinstance(value, bool):
+            value = {"name": str(value)}  # YAML reads some names as numbers
         merged[key] = _laid_over(merged.get(key), value)
     return merged
 

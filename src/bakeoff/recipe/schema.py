@@ -20,6 +20,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 FractionBelowOne = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
+Temperature = Annotated[float, Field(gt=0, le=1000)]
 Count = Annotated[int, Field(ge=1)]
 Pixels = Annotated[int, Field(ge=0, le=4096)]
 
@@ -224,7 +225,7 @@ class Kd(Distillation):
     name: Literal["kd"] = "kd"
     label_weight: NonNegative = 0.1
     teacher_weight: NonNegative = Field(default=0.9, validate_default=True)
-    temperature: Positive = 4.0
+    temperature: Temperature = 4.0
     standardise: bool = False
 
 
@@ -239,7 +240,7 @@ class Dkd(Distillation):
     """Soft targets, decoupled: of the class itself, and among the others; `warmup` is a fraction of the run."""
 
     name: Literal["dkd"] = "dkd"
-    temperature: Positive = 4.0
+    temperature: Temperature = 4.0
     target_weight: NonNegative = 1.0
     non_target_weight: NonNegative = 8.0
     warmup: Fraction = 1 / 12
@@ -250,7 +251,7 @@ class Dist(Distillation):
     """Correlations: between the classes of an image, and between the images of a class."""
 
     name: Literal["dist"] = "dist"
-    temperature: Positive = 4.0
+    temperature: Temperature = 4.0
     inter_weight: NonNegative = 2.0
     intra_weight: NonNegative = 2.0
     standardise: bool = False

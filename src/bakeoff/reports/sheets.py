@@ -184,7 +184,9 @@ def teachers(comparison: Comparison, *, words: Words) -> Sheet:
     )
     rows = []
     for raw in rows_of(tables.teachers(comparison)):
-        knows = words("knows_seen", share=formats.percent(raw["seen"])) if not formats.is_missing(raw["seen"]) else ""
+        knows = words("on_training_images") if raw["measured_on"] == "training" else ""
+        if not formats.is_missing(raw["seen"]):
+            knows = ", ".join(filter(None, (knows, words("knows_seen", share=formats.percent(raw["seen"])))))
         most = words("of_largest", largest=formats.significant(raw["largest_entropy"]), t=raw["temperature"])
         moved = ", ".join(
             f"{term} {formats.percent(first)} → {formats.percent(last)}"

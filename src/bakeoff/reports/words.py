@@ -56,10 +56,11 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "各实验组尝试过的设置。由验证集按各随机种子的均值选出，未使用测试集。",
     ),
     "note_teachers": (
-        "A teacher is measured on the student's held-out images before the first step. Agreement: the share of these "
+        "A teacher is measured on the student's held-out images before the first step; where none are held out, on its "
+        "training images. Agreement: the share of these "
         "images that student and teacher take for the same class. Share of the loss: of each term, in the first and in "
         "the last epoch. Means over seeds.",
-        "教师网络在第一步训练之前先在学生的留出图像上评测。一致率：学生与教师判为同一类别的图像比例。"
+        "教师网络在第一步训练之前先在学生的留出图像上评测；没有留出图像时用训练图像。一致率：学生与教师判为同一类别的图像比例。"
         "损失占比：各项在第一轮与最后一轮中的比例。均为各随机种子的均值。",
     ),
     "note_per_class": (
@@ -105,6 +106,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "teacher_entropy": ("Entropy of its targets", "软目标的熵"),
     "agreement": ("Agreement", "一致率"),
     "shares": ("Share of the loss", "损失占比"),
+    "on_training_images": ("on training images", "在训练图像上"),
     "knows_seen": ("trained on {share} % of these images", "其中 {share} % 曾用于训练它"),
     "of_largest": ("of {largest}, T = {t:g}", "最大 {largest}，T = {t:g}"),
     "trial": ("Setting", "设置"),

@@ -2,20 +2,22 @@
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from bakeoff import catalogue
 from bakeoff.errors import DataError, RecipeError
 from bakeoff.recipe import Recipe, Teacher
 from bakeoff.results import store
+from bakeoff.study import Study
 
-RANDOM = "random:"  # a control: a network of the catalogue with its first weights
 PICKLED = (b"PK\x03\x04", b"\x80")  # how torch.save's files begin, new and old
+SAFE = b"{"  # the ninth byte of safetensors, after the length of the header, which may begin like a pickle
 
 
 def is_built(name: str) -> bool:
     """Whether the name says what the teacher is, so that nothing has to be looked up under the folder of runs."""
-    return name.startswith((RANDOM, catalogue.TIMM))
+    return name.startswith((catalogue.RANDOM, catalogue.TIMM))
 
 
 def identify(name: str, *, root: Path) -> Teacher:
@@ -51,6 +53,25 @@ def identified(recipe: Recipe, *, root: Path) -> Recipe:
         return recipe
     found = identify(recipe.teacher.name, root=root)
     return recipe.model_copy(update={"teacher": found.model_copy(update={"resize": recipe.teacher.resize})})
+
+
+def identified_in(study: Study, *, root: Path) -> Study:
+    """Return the study with what every teacher is that it does not train itself, where it only says where that is.
+
+    Raises:
+        RecipeError, DataError: as `identify`, naming the arm.
+    """
+    arms = []
+    for arm in study.arms:
+        trials = []
+        for trial in arm.trials:
+            try:
+                trials.append(replace(trial, recipe=identified(trial.recipe, root=root)))
+            except (RecipeError, DataError) as error:
+                where = f"{study.name}: {', '.join(filter(None, (arm.name, trial.name)))}: {error.where}"
+                raise type(error)(where, found=error.found, expected=error.expected, hint=error.hint) from None
+        arms.append(replace(arm, trials=tuple(trials)))
+    return replace(study, arms=tuple(arms))
 
 
 def weights(teacher: Teacher, *, root: Path) -> Path:
@@ -93,7 +114,8 @@ def _digest(path: Path) -> str:
     expected = "safetensors weights written by bakeoff, a run's folder, or timm:NAME"
     try:
         with path.open("rb") as file:
-            if file.read(4).startswith(PICKLED):
+            head = file.read(9)
+            if head.startswith(PICKLED) and head[8:] != SAFE:
                 found = "a pickle, whose loading could run any code"
                 raise DataError(f"teacher {path}", found=found, expected=expected)
             file.seek(0)
@@ -101,15 +123,3 @@ def _digest(path: Path) -> str:
     except OSError as error:
         found = f"a file that cannot be read ({error.strerror or error})"
         raise DataError(f"teacher {path}", found=found, expected=expected) from None
-
-
-def check_random(name: str) -> str:
-    """Return the network's name of `random:NAME`.
-
-    Raises:
-        RecipeError: the catalogue has no such network.
-    """
-    model = name.removeprefix(RANDOM)
-    if catalogue.is_plugin(model):
-        raise RecipeError("teacher", found=f"'{name}'", expected="a name of the catalogue after random:")
-    return model if model.startswith(catalogue.TIMM) else catalogue.find(model).name

@@ -42,12 +42,23 @@ def refuse_keys(file: StudyFile, typed: Layer, *, where: str) -> None:
     written += [(f"{place}: {TRY}", _first_values(layers.tried(file, layer, where=place))) for place, layer in written]
     for place, layer in written:
         _refuse_twice(layer, where=place)
+    _refuse_for_teachers(file, typed, where=where)
     for place, layer in [*written, ("command line", typed)]:
-        if "seed" in layer:
+        if "seed" in layer or f"{layers.FOR_TEACHERS}seed" in layer:
             raise RecipeError(place, found="seed", expected="the seeds of the whole study, as `seeds`")
     for name in ("changes", "equal"):
         for key in getattr(file, name):
             _refuse_unknown(spelt(key), where=f"{where}: {name}")
+
+
+def _refuse_for_teachers(file: StudyFile, typed: Layer, *, where: str) -> None:
+    """Refuse to choose among teachers, and settings for teachers that there are not."""
+    for name, layer in file.teachers.items():
+        if TRY in layer:
+            raise RecipeError(f"{where}: {name}", found=f"`{TRY}`", expected="a teacher, which is one run")
+    for key in typed:
+        if key.startswith(layers.FOR_TEACHERS) and not file.teachers:
+            raise RecipeError("command line", found=f"{key}=...", expected="settings of a study that has teachers")
 
 
 def refuse_varied(file: StudyFile, typed: Layer) -> None:

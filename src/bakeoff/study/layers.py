@@ -69,12 +69,20 @@ def controls(file: StudyFile, recipes_of_arms: Iterable[Recipe]) -> Iterator[Poi
     alone = [recipe for recipe in arms if recipe.teacher is None]
     if not file.add_controls or len(alone) == len(arms):
         return
-    of_objective = any(key.startswith(("objective", "teacher", "temperature")) for key in file.base.get(TRY, {}))
+    tried_here = [next(leaves(recipes.nest({key: None}))) for key in file.base.get(TRY, {})]
+    of_objective = any(key.startswith(("objective", "teacher")) for key in tried_here)
     rest: Layer = {"teacher": None, **({TRY: {}} if of_objective else {})}
     if not alone:
-        yield Point(name=ALONE, layer={"objective": "classify", **rest})
+        yield Point(name=_unused(file, ALONE), layer={"objective": "classify", **rest})
     if not any(getattr(recipe.objective, "label_smoothing", 0.0) for recipe in alone):
-        yield Point(name=SMOOTHED, layer={"objective": {"name": "classify", "label_smoothing": SMOOTHING}, **rest})
+        yield Point(
+            name=_unused(file, SMOOTHED),
+            layer={"objective": {"name": "classify", "label_smoothing": SMOOTHING}, **rest},
+        )
+
+
+def _unused(file: StudyFile, name: str) -> str:
+    return f"{name} (control)" if name in (file.control, *file.arms) else name
 
 
 def teacher(
@@ -93,12 +101,16 @@ def teacher(
     own = settings(layer)
     card = layer.get(CARD)
     recipe = resolve(_model_of(own), recipe=None if card is None else str(card))
-    for part in (_shared(settings(file.base)), own):
+    of_base = _start(file, {}, resolve=resolve, where=where).model_dump()
+    for part in (_shared(of_base), own):
         recipe = recipes.overlay(recipe, part, where=where)
     nested = recipes.nest({key: value for key, value in typed.items() if not key.startswith(FOR_TEACHERS)})
     for_it = {key.removeprefix(FOR_TEACHERS): value for key, value in typed.items() if key.startswith(FOR_TEACHERS)}
     for part in (_shared(nested), recipes.nest(for_it)):
         recipe = recipes.overlay(recipe, part, where="command line")
+    if recipe.teacher is not None:
+        expected = "a teacher that learns from the labels alone"
+        raise RecipeError(f"{where}: teacher", found=f"{recipe.teacher.name}, a teacher's teacher", expected=expected)
     return _settled(_on_one_thread(recipe, where=where), where=where).model_copy(update={"seed": seed})
 
 

@@ -11,7 +11,7 @@ from bakeoff.recipe import Recipe
 from bakeoff.study.schema import Reference, StudyFile
 
 Changes = Mapping[str, tuple[object, object]]
-SCALES = ("epochs", "data.limit", "seeds")  # what makes a study smaller
+SCALES = ("epochs", "data.limit", "seeds", "teachers.epochs")  # what makes a study smaller
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

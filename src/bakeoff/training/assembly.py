@@ -192,7 +192,7 @@ def assemble(
             recipe,
             images=share.train,
             val=share.val,
-            val_index=share.val_index,
+            index=share.val_index if share.val is not None else share.train_index,
             device=device,
             root=root,
             key=key(recipe.seed, "teacher"),

@@ -150,6 +150,15 @@ def read_test(run: Run, *, plugin: str | None = None, command: Sequence[str] = (
     return run.record()
 
 
+def measure_teacher(recipe: Recipe, *, root: Path) -> None:
+    """Find, compare and measure the recipe's teacher as a run would, before there is one.
+
+    Raises:
+        RecipeError, DataError: it is not there, or of no use.
+    """
+    assembly.assemble(recipe, assembly.load(recipe), plugin=None, root=root, compiled=False)
+
+
 def rehearse(recipe: Recipe, *, root: Path) -> dict[str, Any]:
     """Train, evaluate and save one batch in a temporary folder, and forget it: a dry run.
 

@@ -101,7 +101,7 @@ def load(
     *,
     images: ImageSet,
     val: ImageSet | None,
-    val_index: np.ndarray,
+    index: np.ndarray,
     device: Device,
     root: Path,
     key: int,
@@ -112,7 +112,7 @@ def load(
         recipe: of the student.
         images: what the student trains on.
         val: what it is chosen on; None where nothing is held out.
-        val_index: of these, in the source.
+        index: in the source, of what it is chosen on, or else of what it trains on.
         device: of the run.
         root: the folder of all runs, where a teacher is looked for.
         key: the seed of a random teacher's weights.
@@ -137,7 +137,10 @@ def load(
     measured = val if val is not None else _sample(images, seed=recipe.seed)
     said = evaluate(view, measured, device=device)
     temperature = getattr(recipe.objective, "temperature", 1.0)
-    figures = teacher_check.measure(said.logits, said.label, temperature=temperature, name=name)
+    standardise = getattr(recipe.objective, "standardise", False)
+    figures = teacher_check.measure(
+        said.logits, said.label, temperature=temperature, name=name, standardise=standardise
+    )
     seen = behind_view(stages.Tapped(network, stages.names(network))) if shapes else view
     origin = {
         "name": name,
@@ -145,7 +148,7 @@ def load(
         "model": card["model"],
         "sha256": weights.digest(network.state_dict()),
         "measured_on": "validation" if val is not None else "training",
-        "seen": teacher_check.share_seen(recipe.teacher, val_index, root=root),
+        "seen": teacher_check.share_seen(recipe.teacher, index, root=root),
     }
     return Teacher(
         seen=device.compile(seen),
@@ -178,8 +181,8 @@ def _network(recipe: Recipe, images: ImageSet, *, root: Path, key: int) -> tuple
     assert recipe.teacher is not None
     name, (channels, size, _) = recipe.teacher.name, images.shape
     num_classes = len(images.classes)
-    if name.startswith(teachers.RANDOM):
-        model = teachers.check_random(name)
+    if name.startswith(catalogue.RANDOM):
+        model = name.removeprefix(catalogue.RANDOM)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(key)
             network = models.build(model, num_classes=num_classes, in_channels=channels, image_size=size)
@@ -189,6 +192,7 @@ def _network(recipe: Recipe, images: ImageSet, *, root: Path, key: int) -> tuple
         return timm.pretrained(name.removeprefix(catalogue.TIMM))
     path = teachers.weights(recipe.teacher, root=root)
     state, card = weights.read(path, device=torch.device("cpu"))
+    teacher_check.check_card(card, where=f"teacher {path}")
     return _rebuild(card, state, path=path), card
 
 

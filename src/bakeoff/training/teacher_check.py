@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bakeoff import catalogue
 from bakeoff.data.images import ImageSet
 from bakeoff.errors import BakeoffError, DataError
 from bakeoff.recipe import Teacher
@@ -51,8 +52,36 @@ def compare(card: Mapping[str, Any], images: ImageSet, *, name: str, resize: boo
     return int(size)
 
 
-def measure(logits: np.ndarray, labels: np.ndarray, *, temperature: float, name: str) -> dict[str, Any]:
+def check_card(card: Mapping[str, Any], *, where: str) -> None:
+    """Refuse a card that does not say what a teacher is for: classes, pictures, normalisation.
+
+    Raises:
+        DataError: naming what it has instead.
+    """
+    classes, shape = card.get("classes"), card.get("image_shape")
+    sound = isinstance(classes, list) and all(isinstance(name, str) for name in classes) and len(classes) > 1
+    sound &= isinstance(shape, list) and len(shape) == 3 and all(isinstance(n, int) and n > 0 for n in shape)
+    for key, least in (("mean", -math.inf), ("std", 0.0)):
+        values = card.get(key)
+        sound = sound and isinstance(values, list) and len(values) == shape[0]  # type: ignore[index]
+        sound = sound and all(isinstance(v, int | float) and least < v < math.inf for v in values)  # type: ignore[union-attr]
+    if not sound:
+        keys = {key: card.get(key) for key in ("image_shape", "mean", "std", "classes")}
+        expected = "a card with the classes' names, an image shape and a mean and deviation a channel"
+        raise DataError(where, found=f"{keys}"[:200], expected=expected)
+
+
+def measure(
+    logits: np.ndarray, labels: np.ndarray, *, temperature: float, name: str, standardise: bool = False
+) -> dict[str, Any]:
     """Return accuracy and entropy of a teacher's answers [n classes].
+
+    Args:
+        logits: of the teacher.
+        labels: true classes [n].
+        temperature: at which they are softened.
+        name: of the teacher.
+        standardise: whether the objective standardises them before that.
 
     Raises:
         DataError: they are not finite, or no better than chance.
@@ -62,7 +91,10 @@ def measure(logits: np.ndarray, labels: np.ndarray, *, temperature: float, name:
         found = f"logits that are not finite, for {bad} of {len(logits)} images"
         raise DataError(f"teacher {name}", found=found, expected="numbers")
     num, num_classes = logits.shape
-    scaled = logits.astype(np.float64) / temperature
+    scaled = logits.astype(np.float64)
+    if standardise:
+        scaled = (scaled - scaled.mean(1, keepdims=True)) / np.maximum(scaled.std(1, ddof=1, keepdims=True), 1e-2)
+    scaled = scaled / temperature
     log_p = scaled - np.logaddexp.reduce(scaled, axis=1, keepdims=True)
     chance = 1 / num_classes
     figures = {
@@ -81,23 +113,28 @@ def measure(logits: np.ndarray, labels: np.ndarray, *, temperature: float, name:
 def _refuse_guessing(figures: Mapping[str, Any], *, name: str) -> None:
     """Refuse a teacher within ten standard errors of chance, unless its name declares it a control."""
     least = figures["chance"] + STANDARD_ERRORS * figures["standard_error"]
-    if figures["top1"] <= least and not name.startswith(teachers.RANDOM):
+    if least >= 1 and not name.startswith(catalogue.RANDOM):
+        found = f"{figures['n']} images to measure it on"
+        expected = f"enough to tell it from chance by {STANDARD_ERRORS} standard errors"
+        hint = "Hold out more (data.val_fraction), or use more images."
+        raise DataError(f"teacher {name}", found=found, expected=expected, hint=hint)
+    if figures["top1"] <= least and not name.startswith(catalogue.RANDOM):
         raise DataError(
             f"teacher {name}",
             found=f"an accuracy of {figures['top1']:.2%} on {figures['n']:,} images "
             f"(entropy {figures['entropy']:.2f} of at most {figures['largest_entropy']:.2f} nats)",
             expected=f"more than {least:.2%}: chance ({figures['chance']:.2%}) and {STANDARD_ERRORS} standard errors",
-            hint=f"A teacher that knows nothing teaches nothing. As a control: teacher={teachers.RANDOM}MODEL.",
+            hint=f"A teacher that knows nothing teaches nothing. As a control: teacher={catalogue.RANDOM}MODEL.",
         )
 
 
-def share_seen(teacher: Teacher, val_index: np.ndarray, *, root: Path) -> float | None:
-    """Return the share of the student's validation images that its teacher was trained on; None where nobody knows."""
-    if teachers.is_built(teacher.name) or not len(val_index):
+def share_seen(teacher: Teacher, index: np.ndarray, *, root: Path) -> float | None:
+    """Return the share of the images it is measured on that a teacher was trained on; None where nobody knows."""
+    if teachers.is_built(teacher.name) or not len(index):
         return None
     run = Run(teachers.weights(teacher, root=root).parent)
     try:
         trained = run.read_json(run.split_path).get("train")
     except BakeoffError:
         return None
-    return float(np.isin(val_index, trained).mean()) if trained else None
+    return float(np.isin(index, trained).mean()) if trained else None
