@@ -110,7 +110,7 @@ def test_a_teacher_near_chance_is_refused_with_its_figures(tmp_path: Path, image
         ({"classes": [str(i) for i in range(8)]}, "8 classes of digits"),
         ({"classes": [str(i) for i in reversed(range(10))]}, "in another order"),
         ({"image_shape": [1, 16, 16]}, "pictures of 16x16 pixels"),
-        ({"image_shape": [3, 8, 8]}, "pictures of 3 channels"),
+        ({"image_shape": [3, 8, 8], "mean": [0.5] * 3, "std": [0.5] * 3}, "pictures of 3 channels"),
     ],
 )
 def test_a_teacher_of_other_data_is_refused(

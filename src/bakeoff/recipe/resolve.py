@@ -262,8 +262,10 @@ def _nest(layer: Mapping[str, Any]) -> dict[str, Any]:
 def _merge(base: dict[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in layer.items():
-        if key in Recipe.NAMED and isinstance(value, str | int | float) and not isinstance(value, bool):
-            value = {"name": str(value)}  # YAML reads some names as numbers
+        if key == "teacher" and isinstance(value, int | float) and not isinstance(value, bool):
+            value = str(value)  # a run whose name YAML reads as a number
+        if key in Recipe.NAMED and isinstance(value, str):
+            value = {"name": value}
         merged[key] = _laid_over(merged.get(key), value)
     return merged
 
