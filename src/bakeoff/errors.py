@@ -36,6 +36,10 @@ class BakeoffError(Exception):
         self.where, self.found, self.expected, self.hint = where, found, expected, hint
         super().__init__(f"{where}: found {found}; expected {expected}." + (f" {hint}" if hint else ""))
 
+    def inside(self, place: str) -> "BakeoffError":
+        """Return the same error with the larger place in which it stands, such as an arm of a study, before its own."""
+        return type(self)(f"{place}: {self.where}", found=self.found, expected=self.expected, hint=self.hint)
+
 
 class RecipeError(BakeoffError):
     """A command line, recipe or name that cannot mean anything."""

@@ -244,8 +244,7 @@ def _naming(where: str) -> Iterator[None]:
     try:
         yield
     except (RecipeError, DataError) as error:
-        place = f"{where}: {error.where}"
-        raise type(error)(place, found=error.found, expected=error.expected, hint=error.hint) from error
+        raise error.inside(where) from error
 
 
 @contextmanager

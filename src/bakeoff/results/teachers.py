@@ -68,8 +68,7 @@ def identified_in(study: Study, *, root: Path) -> Study:
             try:
                 trials.append(replace(trial, recipe=identified(trial.recipe, root=root)))
             except (RecipeError, DataError) as error:
-                where = f"{study.name}: {', '.join(filter(None, (arm.name, trial.name)))}: {error.where}"
-                raise type(error)(where, found=error.found, expected=error.expected, hint=error.hint) from None
+                raise error.inside(f"{study.name}: {', '.join(filter(None, (arm.name, trial.name)))}") from None
         arms.append(replace(arm, trials=tuple(trials)))
     return replace(study, arms=tuple(arms))
 

@@ -119,8 +119,7 @@ def _settled(recipe: Recipe, *, where: str) -> Recipe:
     try:
         return recipes.settled(recipe)
     except RecipeError as error:
-        place = f"{where}: {error.where}"
-        raise RecipeError(place, found=error.found, expected=error.expected, hint=error.hint) from None
+        raise error.inside(where) from None
 
 
 def _shared(layer: Layer) -> Layer:
