@@ -32,9 +32,10 @@ DOCS = (
     "docs/how-to-add-a-model.md",
     "docs/how-to-write-a-study.md",
     "docs/distillation.md",
+    "docs/your-own-images.md",
 )
 PAGES = (*READMES, *("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LOG.md"), *DOCS)
-VERBS = ("train", "resume", "eval", "list", "show", "distill", "study", "compare", "report")
+VERBS = ("train", "resume", "eval", "predict", "list", "show", "distill", "study", "compare", "report")
 VARIANTS = {section: Recipe.model_fields[section] for section in ("optimizer", "schedule", "objective")}
 
 

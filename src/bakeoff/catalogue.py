@@ -60,6 +60,7 @@ class Dataset:
         image_shape: channels, height, width.
         num_train: images to train and validate on.
         num_test: images to test on.
+        num_val: of those to train on, how many the source itself sets apart for validation.
     """
 
     about: str
@@ -67,6 +68,7 @@ class Dataset:
     image_shape: tuple[int, int, int]
     num_train: int
     num_test: int
+    num_val: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -314,8 +316,14 @@ DATASETS: dict[str, Dataset] = {
 }
 
 
+OWN = ("folder:", "csv:", "parquet:", "hf:")  # stand before where a person's own pictures are
 TIMM = "timm:"  # stands before the name of a network that PyTorch Image Models builds
 RANDOM = "random:"  # stands before the name of a network that teaches without having learnt anything: a control
+
+
+def is_own(data: str) -> bool:
+    """Tell whether this names a person's own pictures, and no published set."""
+    return data.startswith(OWN)
 
 
 def is_plugin(name: str) -> bool:

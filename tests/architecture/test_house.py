@@ -126,7 +126,18 @@ def test_training_never_imports_test_reading_into_the_loop() -> None:
             for node in ast.walk(f)
         )
     ]
-    assert readers == [("run.py", "read_test")]
+    assert set(readers) == {("run.py", "read_test"), ("__init__.py", "load_unseen")}
+
+
+def test_other_pictures_are_shown_to_finished_runs_alone() -> None:
+    """What reads the test part of another data set is called where a run is evaluated, and nowhere in training."""
+    callers = [
+        (path.name, f.name)
+        for path in FILES
+        for f in functions(path)
+        if f.name != "load_unseen" and any(getattr(node, "attr", "") == "load_unseen" for node in ast.walk(f))
+    ]
+    assert callers == [("run.py", "read_other")]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SRC)))

@@ -4,9 +4,11 @@ from hashlib import blake2b
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
-from bakeoff.data.draws import Draws, generator, permutation
+from bakeoff.data.draws import Draws, balanced, generator, permutation
 
 NUM = 20_000
 WORD = 2**64 - 1
@@ -126,3 +128,25 @@ def test_generators_differ_by_key_and_repeat() -> None:
     keys: list[tuple[int, str, int]] = [(0, "mix", 0), (1, "mix", 0), (0, "other", 0), (0, "mix", 1)]
     assert len({generator(seed, *key).random() for seed, *key in keys}) == 4
     assert generator(0, "mix", 0).random() == generator(0, "mix", 0).random()
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=6), st.integers(0, 2**31 - 1), st.integers(0, 50))
+def test_balanced_shows_every_class_as_often(sizes: list[int], seed: int, epoch: int) -> None:
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    order, showing = balanced(labels, seed=seed, epoch=epoch)
+    counts = np.bincount(labels[order.numpy()], minlength=len(sizes))
+    assert len(order) == len(labels)
+    assert counts.max() - counts.min() <= 1
+    # Within a class pictures come round in turn, and no showing of a picture comes twice.
+    for label, size in enumerate(sizes):
+        times = np.bincount(order.numpy()[labels[order.numpy()] == label], minlength=len(labels))[labels == label]
+        assert times.max() - times.min() <= 1, size
+    assert len(set(zip(order.tolist(), showing.tolist(), strict=True))) == len(labels)
+
+
+def test_balanced_is_another_order_in_each_epoch_and_the_same_again() -> None:
+    labels = np.repeat([0, 1], [90, 10])
+    first, again, other = (balanced(labels, seed=3, epoch=epoch)[0].tolist() for epoch in (0, 0, 1))
+    assert first == again
+    assert set(first) != set(other)  # of the large class, another part

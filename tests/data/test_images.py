@@ -157,3 +157,18 @@ def test_fingerprints_tell_subsets_orders_pixels_labels_and_names_apart() -> Non
     ]
     assert len(set(prints)) == len(prints)
     assert whole.fingerprint == small_set().fingerprint
+
+
+@given(st.integers(1, 60), st.integers(1, 5), st.floats(0, 0.6), st.integers(0, 10**6))
+def test_groups_stay_together(num: int, classes: int, fraction: float, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    labels, groups = random.integers(0, classes, num), random.integers(0, max(1, num // 2), num)
+    train, held = hold_out(labels, fraction=fraction, seed=seed, groups=groups)
+    assert sorted([*train, *held]) == list(range(num))
+    assert not set(groups[train]) & set(groups[held])
+
+
+def test_groups_of_one_are_no_groups() -> None:
+    labels = np.repeat(np.arange(4), 25)
+    plain, grouped = (hold_out(labels, fraction=0.2, seed=5, groups=groups) for groups in (None, np.arange(100)))
+    assert np.array_equal(plain[1], grouped[1])

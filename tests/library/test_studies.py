@@ -39,6 +39,7 @@ ONE_MODEL_AN_ARM = {
 }
 PAGE = Path(__file__).parents[2] / "docs" / "how-to-write-a-study.md"
 DISTILLATIONS = {"distill-losses", "distill-small"}
+OF_OWN_PICTURES = {"traffic-signs"}
 BY_SETTINGS = {"augmentation", "learning-rate", "optimizers", "optimizers-tuned", "schedule"}
 
 
@@ -53,7 +54,7 @@ def header(name: str) -> dict[str, str]:
 
 
 def test_every_study_is_known_here() -> None:
-    assert set(STUDIES) == {*ONE_MODEL_AN_ARM, *BY_SETTINGS, *DISTILLATIONS}
+    assert set(STUDIES) == {*ONE_MODEL_AN_ARM, *BY_SETTINGS, *DISTILLATIONS, *OF_OWN_PICTURES}
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -94,7 +95,7 @@ def test_it_can_be_scaled_down(name: str, loaded: dict[str, Study]) -> None:
 @pytest.mark.parametrize("name", STUDIES)
 def test_references_have_plausible_numbers_and_sources(name: str, loaded: dict[str, Study]) -> None:
     for reference in loaded[name].references:
-        assert 0.3 < reference.top1 < 0.9
+        assert 0.3 < reference.top1 < (0.99 if name in OF_OWN_PICTURES else 0.9)
         assert len(reference.source) > 5
         assert reference.arm in [arm.name for arm in loaded[name].arms]
 

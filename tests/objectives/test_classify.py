@@ -10,6 +10,7 @@ from torch import nn
 
 from bakeoff import objectives
 from bakeoff.errors import RecipeError
+from bakeoff.objectives.classify import balanced_weights, classify
 
 IDENTITY = nn.Identity()
 
@@ -90,3 +91,61 @@ def test_an_outcome_cannot_be_changed() -> None:
 def test_mistakes_are_named(name: str, options: dict[str, object], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         objectives.build(name, **options)
+
+
+def test_weights_and_focal_factor_computed_by_hand() -> None:
+    logits = torch.log(torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1]], dtype=torch.float64))
+    targets = torch.tensor([[0.5, 0.5, 0.0], [0.0, 1.0, 0.0]], dtype=torch.float64)
+    objective = classify(focal_gamma=2.0, class_weights=torch.tensor([2.0, 0.5, 1.0]))
+    first = 2 * 0.5 * 0.5**2 * math.log(2) + 0.5 * 0.5 * 0.75**2 * math.log(4)
+    second = 0.5 * 0.2**2 * -math.log(0.8)
+    assert objective(IDENTITY, logits, targets).loss.item() == pytest.approx((first + second) / 2, rel=1e-9)
+
+
+def noise(seed: int, *, num: int = 6, classes: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return (
+        3 * torch.randn(num, classes, generator=generator, dtype=torch.float64),
+        torch.randint(classes, (num,), generator=generator),
+    )
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10**6), st.floats(0, 0.5))
+def test_weights_are_those_of_torch(seed: int, smoothing: float) -> None:
+    """Torch divides by the weights of a batch, we by its size: what a picture counts does not hang on the others."""
+    logits, labels = noise(seed)
+    weights = torch.rand(5, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) + 0.1
+    ours = classify(class_weights=weights.float().double(), label_smoothing=smoothing)
+    sums = F.cross_entropy(logits, labels, weight=weights.float().double(), label_smoothing=smoothing, reduction="none")
+    assert ours(IDENTITY, logits, F.one_hot(labels, 5).double()).loss.item() == pytest.approx(sums.mean().item())
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10**6), st.floats(0.5, 5))
+def test_a_focal_factor_takes_from_what_is_known(seed: int, gamma: float) -> None:
+    logits, labels = noise(seed, num=1)
+    targets = F.one_hot(labels, 5).double()
+    p = logits.softmax(dim=1)[0, labels[0]].item()
+    plain, focal = (classify(focal_gamma=g)(IDENTITY, logits, targets).loss.item() for g in (0.0, gamma))
+    assert focal == pytest.approx((1 - p) ** gamma * plain, rel=1e-6, abs=1e-12)
+
+
+def test_a_picture_that_is_known_for_sure_has_a_gradient() -> None:
+    logits = torch.tensor([[1000.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    objectives.build("classify", focal_gamma=0.5)(IDENTITY, logits, torch.tensor([[1.0, 0.0]]).double()).loss.backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+
+
+def test_balanced_weights_count_classes_alike() -> None:
+    counts = torch.tensor([60, 30, 0, 10])
+    weights = balanced_weights(counts)
+    assert (weights * counts)[counts > 0].tolist() == pytest.approx([100 / 3] * 3)
+    assert weights[2] == 0
+    assert (weights * counts).sum() / counts.sum() == pytest.approx(1)
+
+
+def test_a_negative_gamma_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"focal_gamma"):
+        objectives.build("classify", focal_gamma=-1.0)

@@ -284,7 +284,7 @@ def test_distillations_that_cannot_be(settings: list[str], said: str) -> None:
 
 
 def test_objectives_have_the_same_options_and_defaults_in_a_recipe_as_in_code() -> None:
-    from bakeoff.recipe.schema import Distillation
+    from bakeoff.recipe.objective import Distillation
 
     kinds = {kind.model_fields["name"].default: kind for kind in Distillation.__subclasses__()}
     assert set(kinds) == set(objectives.TAUGHT)

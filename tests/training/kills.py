@@ -60,6 +60,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "rmsprop, bf16, multistep": ("optimizer=rmsprop", "precision=bf16", "schedule=multistep"),
     "policy, erase, alternate flip": ("augment.policy=trivial", "augment.erase=0.3", "augment.flip=alternate"),
     "paper protocol, smoothing": ("protocol=paper", "label_smoothing=0.1", "augment.cutout=3"),
+    "classes of unequal size": ("data.balance=true", "objective.class_weights=balanced", "objective.focal_gamma=2"),
     "saves at epoch ends": ("checkpoint_steps=null", "ema_decay=0.9", "mixup=0.2", "eval_every=2"),
 }
 TAUGHT = "teacher=random:resnet_20"  # what a teacher knows is nothing to a resume

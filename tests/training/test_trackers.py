@@ -12,8 +12,8 @@ from accelerate import tracking
 from accelerate.utils import LoggerType
 
 from bakeoff.results.store import Run
+from bakeoff.training import rehearsal, trackers
 from bakeoff.training import run as training
-from bakeoff.training import trackers
 from tests.training import runs
 
 Ask = Callable[[str], None]
@@ -221,4 +221,4 @@ def test_a_tracker_that_is_not_there_is_one_warning(
 def test_a_dry_run_is_not_tracked(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     ask("tensorboard")
     monkeypatch.setattr(trackers, "open", lambda *_, **__: pytest.fail("opened"))
-    assert training.rehearse(runs.recipe(), root=Path())["first_loss"] > 0
+    assert rehearsal.rehearse(runs.recipe(), root=Path())["first_loss"] > 0

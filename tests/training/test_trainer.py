@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from bakeoff.errors import Diverged, ResumeRefused
 from bakeoff.results import predictions
 from bakeoff.results.store import Run
-from bakeoff.training import checkpoint, trainer
+from bakeoff.training import checkpoint, rehearsal, trainer
 from bakeoff.training import run as training
 from bakeoff.training.trainer import Tick
 from tests.training import runs, tiny
@@ -187,7 +187,7 @@ def test_progress_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_rehearsal_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    report = training.rehearse(runs.recipe(), root=Path())
+    report = rehearsal.rehearse(runs.recipe(), root=Path())
     assert (report["steps"], report["train_images"], report["val_images"]) == (24, 259, 29)
     assert report["first_loss"] == pytest.approx(math.log(10), rel=0.35)
     assert os.listdir(tmp_path) == []

@@ -149,8 +149,11 @@ def duration(seconds: float) -> str:
 
 
 def accuracy(scores: Mapping[str, Any]) -> str:
-    """Return top-1 with its counts and its interval over images."""
-    return (
+    """Return top-1 with its counts and its interval over images; balanced accuracy first, where classes are not."""
+    from bakeoff.results import metrics
+
+    balanced = f"{scores['balanced_accuracy']:.2%} balanced accuracy; " if metrics.is_unbalanced(scores) else ""
+    return balanced + (
         f"{scores['top1']:.2%} top-1 ({scores['top1_correct']:,} of {scores['n']:,}; "
         f"95 % interval over images {scores['top1_low']:.1%} to {scores['top1_high']:.1%})"
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bakeoff.cli import options, reporting, screen, words
+from bakeoff.cli import options, pictures, reporting, screen, words
 from bakeoff.cli.options import LOGS, OPEN, Jobs, Json, Lang, Root, Track
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def conduct(study: "Study", *, root: Path, jobs: int | None, lang: str, as_json:
     study = teachers.identified_in(study, root=root)
     found = check.check(study, root=root, jobs=jobs)
     if found.to_do:
+        pictures.prepare(study.recipes().values())
         check.measure_teachers(study, root=root)
     studies.keep(study, root=root)
     if not as_json:

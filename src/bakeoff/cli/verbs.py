@@ -6,7 +6,6 @@ Rooms are imported inside the verbs: `--help` and `list` answer without loading 
 import dataclasses
 import fnmatch
 import logging
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +14,7 @@ import typer
 
 import bakeoff
 from bakeoff import catalogue, library
-from bakeoff.cli import distilling, options, reporting, screen, studies, words
+from bakeoff.cli import distilling, options, pictures, reporting, screen, studies, words
 from bakeoff.cli.options import LOGS, OPEN, Json, Root, Track
 from bakeoff.errors import RecipeError, nearest
 
@@ -38,6 +37,7 @@ Recipe = Annotated[str | None, typer.Option(help="A shipped recipe card, or a YA
 
 app.add_typer(studies.app)
 app.command(name="distill", context_settings=OPEN)(distilling.distill)
+app.command(name="predict", context_settings=OPEN)(pictures.predict)
 app.command(name="compare")(reporting.compare)
 app.command(name="report")(reporting.report)
 
@@ -78,14 +78,15 @@ def train(
     names, settings = words.split(arguments)
     model = words.one(names, "model", "bakeoff train resnet_20 epochs=15")
     resolved = resolve(model, overrides=settings, recipe=recipe, plugins=True)
-    _allow_plugin(model)
+    options.allow_plugin(model)
     resolved = teachers.identified(resolved, root=root)
     if recipe is None and resolved.data.name in library.recipe_cards():
         _log.warning("There is a recipe for %s: --recipe %s.", resolved.data.name, resolved.data.name)
+    pictures.prepare([resolved])
     if dry_run:
-        from bakeoff.training import run as training
+        from bakeoff.training import rehearsal
 
-        report = training.rehearse(resolved, root=root)
+        report = rehearsal.rehearse(resolved, root=root)
         screen.print_json(report) if as_json else _print_fields("dry run passed", report)
         return
     folder = store.new_folder(resolved, root=root, name=name)
@@ -109,8 +110,8 @@ def resume(
 
     names, settings = words.split(arguments)
     run = store.find(words.one(names, "run", "bakeoff resume logs/resnet_20/first"), root=root)
-    given = _only(settings, "epochs", "model")
-    _allow_plugin(given.get("model", ""))
+    given = options.only(settings, "epochs", "model")
+    options.allow_plugin(given.get("model", ""))
     with screen.progress(run.folder.name) as tell:
         from bakeoff.training import run as training
         from bakeoff.training.provenance import command_line
@@ -124,20 +125,28 @@ def resume(
 
 @app.command(name="eval", context_settings=OPEN)
 def evaluate(
-    arguments: Annotated[list[str], typer.Argument(metavar="RUN", help="A run's folder or name.")],
+    arguments: Annotated[
+        list[str], typer.Argument(metavar="RUN [data=NAME]", help="A run's folder or name; other pictures.")
+    ],
     root: Root = LOGS,
     as_json: Json = False,
 ) -> None:
-    """Read the test split with the run's chosen weights, and record the look."""
+    """Read the test split with the run's chosen weights, and record the look.
+
+    With `data=`, look at other pictures of the same classes instead, such as data=folder:from_another_camera.
+    """
     from bakeoff.results import store
     from bakeoff.training import run as training
     from bakeoff.training.provenance import command_line
 
     names, settings = words.split(arguments)
     run = store.find(words.one(names, "run", "bakeoff eval logs/resnet_20/first"), root=root)
-    plugin = _only(settings, "model").get("model")
-    _allow_plugin(plugin or "")
-    record = training.read_test(run, plugin=plugin, command=command_line())
+    given = options.only(settings, "model", "data")
+    options.allow_plugin(given.get("model", ""))
+    if other := given.get("data"):
+        _present_other(training.read_other(run, other, plugin=given.get("model")), as_json=as_json)
+        return
+    record = training.read_test(run, plugin=given.get("model"), command=command_line())
     _draw_and_present(record, as_json=as_json)
 
 
@@ -210,8 +219,8 @@ def _model_facts(recipe: "RecipeType", *, depth: int) -> dict[str, Any]:
     from bakeoff.models import cost
     from bakeoff.training import assembly
 
-    _allow_plugin(recipe.model.name)
-    dataset = catalogue.DATASETS[recipe.data.name]
+    options.allow_plugin(recipe.model.name)
+    dataset = assembly.dataset(recipe)
     network = assembly.outline(recipe, plugin=recipe.model.name)
     entry = catalogue.MODELS.get(recipe.model.name)
     about = {"paper": entry.paper, "year": entry.year, "recipe": entry.family} if entry else {}
@@ -259,6 +268,18 @@ def _present(record: "Record", drawn: Sequence[Path], *, as_json: bool) -> None:
     screen.console().print(f"  next     {_next(record)}", markup=False)
 
 
+def _present_other(report: dict[str, Any], *, as_json: bool) -> None:
+    """Print how a run did on other pictures."""
+    if as_json:
+        screen.print_json(report)
+        return
+    out = screen.console()
+    out.print(f"{report['model']} on {report['data']}, {report['part']}: {screen.accuracy(report)}", markup=False)
+    balanced = f"balanced accuracy {report['balanced_accuracy']:.2%}"
+    out.print(f"  {balanced}, {report['matched']} classes, matched by name", markup=False)
+    out.print(f"  trained on {report['trained_on']}; predictions  {report['predictions']}", markup=False)
+
+
 def _next(record: "Record") -> str:
     """Return what a person would most likely type next."""
     recipe = record.recipe
@@ -271,29 +292,6 @@ def _next(record: "Record") -> str:
         "running": f"bakeoff show {record.folder}   (again, later)",
         "diverged": f"bakeoff train {recipe.model.name} lr={recipe.optimizer.lr / 3:.2g}   (a lower learning rate)",
     }[record.status]
-
-
-def _allow_plugin(model: str) -> None:
-    """Let `package.module:function`, typed by a person, be found in the folder where it was typed."""
-    if catalogue.is_plugin(model) and "" not in sys.path:
-        sys.path.insert(0, "")
-
-
-def _only(settings: list[str], *allowed: str) -> dict[str, Any]:
-    """Read the few settings that an existing run may be given; the rest of its recipe is fixed."""
-    from bakeoff import recipe as recipes
-    from bakeoff.recipe.resolve import parse
-
-    given: dict[str, Any] = {}
-    for text in settings:
-        key, _, value = text.partition("=")
-        if key not in allowed:
-            expected = f"nothing but {', '.join(f'{name}=...' for name in allowed)}"
-            hint = "A run keeps its recipe; train anew for another."
-            raise RecipeError("command line", found=f"'{text}'", expected=expected, hint=hint)
-        checked = recipes.overlay(recipes.Recipe(), parse(text), where="command line")
-        given[key] = value if key == "model" else getattr(checked, key)
-    return given
 
 
 def _models() -> list[dict[str, Any]]:

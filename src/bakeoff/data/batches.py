@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bakeoff.data.augment import Augment, Plan
-from bakeoff.data.draws import Draws, permutation
+from bakeoff.data.draws import Draws, balanced, permutation
 from bakeoff.data.images import ImageSet
 from bakeoff.data.mix import Mix
 from bakeoff.data.pixels import Normalise, blank
@@ -56,6 +56,7 @@ class Batches:
         device: where batches are made and handed out.
         resident: keep all images on the device (a CPU reads them where they are, which may be a memory-map);
             otherwise a thread reads them two batches ahead. None: if there is room. The batches are the same.
+        balance: show each class as often as any other.
 
     Raises:
         RecipeError: fewer images than one batch, or settings that do not suit the images.
@@ -71,6 +72,7 @@ class Batches:
         seed: int,
         device: torch.device,
         resident: bool | None = None,
+        balance: bool = False,
     ) -> None:
         if not 1 <= batch_size <= len(data):
             raise RecipeError(
@@ -82,6 +84,7 @@ class Batches:
         augment.check(height=height, width=width, channels=channels)
         self.batch_size, self.seed, self.device = batch_size, seed, device
         self.augment, self.mix = augment, mix
+        self._balance = balance
         self.steps_per_epoch = len(data) // batch_size
         self._height, self._width, self._data = height, width, data
         self._normalise = Normalise(data.mean, data.std, height=height, width=width, device=device)
@@ -94,8 +97,13 @@ class Batches:
 
     def epoch(self, epoch: int, *, first_step: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch, counted from 0, from a step on."""
-        order = permutation(len(self._data), seed=self.seed, epoch=epoch)
-        draws = Draws(seed=self.seed, epoch=epoch, index=order)
+        if self._balance:
+            order, showing = balanced(self._data.labels, seed=self.seed, epoch=epoch)
+            # Each showing of a picture is cut and turned in a way of its own.
+            draws = Draws(seed=self.seed, epoch=epoch, index=order + len(self._data) * showing)
+        else:
+            order = permutation(len(self._data), seed=self.seed, epoch=epoch)
+            draws = Draws(seed=self.seed, epoch=epoch, index=order)
         plan = self.augment.plan(draws, height=self._height, width=self._width).to(self.device)
         order_on_device = order.to(self.device)
         steps = range(first_step, self.steps_per_epoch)

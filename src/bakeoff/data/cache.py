@@ -2,7 +2,8 @@
 
     <root>/<name>-<key>/            one part of one source; the key is the content of the source's files
         images.bin  labels.bin      uint8 [n h w c] and little-endian int64 [n], nothing else
-        manifest.json               shapes, sizes, names and sha256 of both, and of itself
+        groups.bin  reserved.bin    int64 [n] and [m], where a source has them
+        manifest.json               shapes, sizes, names and sha256 of each, and of itself
     <root>/<name>-<key>.lock        held by the one process that decodes
     <root>/<name>-<key>.building/   half-made, or left by a process that was killed
 
@@ -26,7 +27,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from bakeoff.data.images import ImageSet
+from bakeoff.data.images import ImageSet, Indices
 from bakeoff.errors import DataError
 from bakeoff.results.files import storage_errors
 
@@ -46,14 +47,15 @@ def root() -> Path:
     return (shared if shared.is_absolute() else Path.home() / ".cache") / "bakeoff"
 
 
-def remember(name: str, files: Sequence[Path], build: Callable[[], ImageSet], *, num_bytes: int) -> ImageSet:
+def remember(name: str, files: Sequence[Path] | str, build: Callable[[], ImageSet], *, num_bytes: int) -> ImageSet:
     """Return what `build` makes of `files`: mapped from the cache, or built now and put there.
 
     Safe with several processes at once: one builds, the others wait for it.
 
     Args:
         name: what people see in the cache folder, as `cifar100-train`.
-        files: everything `build` reads; their bytes are the key, so a changed file is a new entry.
+        files: everything `build` reads; their bytes are the key, so a changed file is a new entry. Or, where these are
+            too many to read each time, a text that changes with them.
         build: decodes the files.
         num_bytes: about how large the entry will be, for the message if the disk refuses it.
 
@@ -79,9 +81,12 @@ def remember(name: str, files: Sequence[Path], build: Callable[[], ImageSet], *,
             return _read(folder)
 
 
-def _key(files: Sequence[Path]) -> str:
-    """Return 32 hex digits for the bytes of `files` and the format of this cache."""
+def _key(files: Sequence[Path] | str) -> str:
+    """Return 32 hex digits for the bytes of `files`, or for a text, and the format of this cache."""
     digest = hashlib.sha256(f"bakeoff image cache {FORMAT}".encode())
+    if isinstance(files, str):
+        digest.update(files.encode(errors="surrogateescape"))
+        return digest.hexdigest()[:32]
     for path in files:
         try:
             with path.open("rb") as file:
@@ -109,6 +114,7 @@ def _write(folder: Path, built: ImageSet) -> None:
     """Write an entry where nobody looks, make it last, then give it its name."""
     pixels = np.ascontiguousarray(built.images.transpose(0, 2, 3, 1))
     contents = {"images.bin": pixels, "labels.bin": built.labels.astype("<i8")}
+    contents |= {f"{name}.bin": rows.astype("<i8") for name, rows in _optional(built).items()}
     building = folder.with_name(f"{folder.name}.building")
     shutil.rmtree(building, ignore_errors=True)  # of a builder that was killed: we hold the lock
     building.mkdir()
@@ -124,6 +130,12 @@ def _write(folder: Path, built: ImageSet) -> None:
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
+
+
+def _optional(built: ImageSet) -> dict[str, Indices]:
+    """Return those of the rows that only some sources have."""
+    found = {"groups": built.groups, "reserved": built.reserved}
+    return {name: rows for name, rows in found.items() if rows is not None}
 
 
 def _manifest(built: ImageSet, contents: dict[str, NDArray[np.generic]]) -> bytes:
@@ -164,13 +176,20 @@ def _read(folder: Path) -> ImageSet:
         if manifest["sha256"] != _seal(body):
             raise _DamageError("manifest.json does not match its sha256")
         images = _map(folder / "images.bin", np.dtype("u1"), body["files"]["images.bin"])
-        labels = _map(folder / "labels.bin", np.dtype("<i8"), body["files"]["labels.bin"])
+        rows = {
+            name: _map(folder / name, np.dtype("<i8"), about).astype(np.int64)
+            for name, about in body["files"].items()
+            if name in ("labels.bin", "groups.bin", "reserved.bin")
+        }
+        labels = rows["labels.bin"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _DamageError(str(error)) from error
     names: dict[str, Any] = {field: tuple(value) for field, value in body["names"].items() if field != "fingerprint"}
     return ImageSet(
         images=cast(NDArray[np.uint8], images.transpose(0, 3, 1, 2)),
-        labels=labels.astype(np.int64),
+        labels=labels,
+        groups=rows.get("groups.bin"),
+        reserved=rows.get("reserved.bin"),
         fingerprint=body["names"]["fingerprint"],
         **names,
     )

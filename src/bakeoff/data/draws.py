@@ -56,6 +56,36 @@ def permutation(num: int, *, seed: int, epoch: int) -> Tensor:
     return torch.from_numpy(np.argsort(numbers.numpy()))
 
 
+def balanced(labels: np.ndarray, *, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
+    """Return an order in which each class is shown as often as any other, as many pictures as there are.
+
+    The pictures of a small class are gone through several times, in one order; of a large one, a part is shown, another
+    in each epoch.
+
+    Args:
+        labels: int64 [n].
+        seed: of the run.
+        epoch: counted from 0.
+
+    Returns:
+        int64 [n], places in the set; and int64 [n], which showing of its picture each is, from 0.
+    """
+    num = len(labels)
+    order = permutation(num, seed=seed, epoch=epoch).numpy()
+    classes = np.unique(labels)
+    shares = np.full(len(classes), num // len(classes))
+    lucky = permutation(len(classes), seed=seed, epoch=epoch).numpy()[: num % len(classes)]
+    shares[lucky] += 1
+    places, rounds = [], []
+    for label, share in zip(classes, shares, strict=True):
+        members = order[labels[order] == label]
+        showing = np.arange(share)
+        places.append(members[showing % len(members)])
+        rounds.append(showing // len(members))
+    mixed = permutation(num, seed=seed, epoch=-1 - epoch).numpy()  # another one than decided what is shown
+    return torch.from_numpy(np.concatenate(places)[mixed]), torch.from_numpy(np.concatenate(rounds)[mixed])
+
+
 def generator(seed: int, *key: str | int) -> np.random.Generator:
     """Return a generator of its own for what is drawn once a batch, on the host."""
     return np.random.Generator(np.random.Philox(key=_key(seed, *key) % 2**64))

@@ -21,6 +21,8 @@ class ImageSet:
     Args:
         images: uint8 [m c h w], a view of [m h w c] memory, often a memory-map; of a part of a set, the whole set's.
         rows: int64 [n], which of `images` belong to this set, in its order; None is all of them.
+        groups: int64 [n], equal where pictures must stay together when the set is parted, as copies of one must.
+        reserved: int64 [m], sorted: places in the set of what the source itself sets apart for validation.
         labels: int64 [n], indices into `classes`.
         classes: a name a class.
         superclasses: a name a group of classes; empty where the source has no groups.
@@ -39,6 +41,8 @@ class ImageSet:
     std: tuple[float, ...]
     fingerprint: str
     rows: Indices | None = None
+    groups: Indices | None = None
+    reserved: Indices | None = None
 
     def __post_init__(self) -> None:
         assert self.images.dtype == np.uint8
@@ -72,6 +76,8 @@ class ImageSet:
             self,
             rows=chosen if self.rows is None else self.rows[chosen],
             labels=self.labels[chosen],
+            groups=None if self.groups is None else self.groups[chosen],
+            reserved=None if self.reserved is None else np.flatnonzero(np.isin(chosen, self.reserved)),
             fingerprint=hashlib.sha256(self.fingerprint.encode() + chosen.tobytes()).hexdigest(),
         )
 
@@ -84,16 +90,20 @@ def fingerprint(pixels: NDArray[np.uint8], labels: NDArray[np.int64], classes: S
     return digest.hexdigest()
 
 
-def hold_out(labels: NDArray[np.integer], *, fraction: float, seed: int) -> tuple[Indices, Indices]:
+def hold_out(
+    labels: NDArray[np.integer], *, fraction: float, seed: int, groups: Indices | None = None
+) -> tuple[Indices, Indices]:
     """Part a labelled set in two, each class in proportion.
 
     The second part gets round(fraction * n) pictures, spread as evenly as whole numbers allow. The first
     keeps at least one picture of every class, which can leave the second short where classes have very few.
+    Where there are groups, these are what is counted and parted; a group counts for the class of its first picture.
 
     Args:
         labels: int [n].
         fraction: share of the second part, in [0, 1).
         seed: the same seed parts the same labels alike, on any machine and with any version of numpy.
+        groups: int64 [n], equal where pictures must stay together; None where each stands for itself.
 
     Returns:
         Two sorted index arrays, int64 [n - m] and [m]: train and validation.
@@ -103,9 +113,13 @@ def hold_out(labels: NDArray[np.integer], *, fraction: float, seed: int) -> tupl
     """
     if not 0.0 <= fraction < 1.0:
         raise RecipeError("hold_out fraction", found=str(fraction), expected="a number in [0, 1)")
+    member_of: Indices | slice = slice(None)
+    if groups is not None:
+        _, first, member_of = np.unique(groups, return_index=True, return_inverse=True)
+        labels = labels[first]
     _, sizes = np.unique(labels, return_counts=True)
     total = round(fraction * len(labels))
-    chosen = _draw(labels, total=total, at_least=sizes * 0, at_most=sizes - 1, key=(seed, "hold_out"))
+    chosen = _draw(labels, total=total, at_least=sizes * 0, at_most=sizes - 1, key=(seed, "hold_out"))[member_of]
     return np.flatnonzero(~chosen).astype(np.int64), np.flatnonzero(chosen).astype(np.int64)
 
 

@@ -3,7 +3,8 @@
 import errno
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from bakeoff.data import columns
@@ -46,7 +47,20 @@ def parquet(name: str, part: Part, *, wanted: Sequence[str]) -> tuple[Path, ...]
     return tuple(files)
 
 
-def hub(repository: str, part: Part) -> tuple[Path, ...]:
+def hub_splits(repository: str) -> tuple[str, ...]:
+    """Return what the parts of a data set are called on the hub.
+
+    Raises:
+        StorageError: the disk refused what was fetched.
+        DataError: no answer, and nothing fetched before.
+    """
+    import datasets
+
+    with _answers(repository):
+        return tuple(map(str, datasets.get_dataset_split_names(repository)))
+
+
+def hub(repository: str, part: str) -> tuple[Path, ...]:
     """Fetch a data set with the Hugging Face library, or find it fetched; return the Arrow files of a part.
 
     The library keeps what it has under $HF_HOME, resumes a download, goes to $HF_ENDPOINT where that is
@@ -57,12 +71,19 @@ def hub(repository: str, part: Part) -> tuple[Path, ...]:
         StorageError: the disk refused what was fetched.
         DataError: no answer, and nothing fetched before.
     """
-    where = f"the hub's {repository}"
-    try:
-        import datasets  # a second of imports that those who have the files need not wait for
+    import datasets  # a second of imports that those who have the files need not wait for
 
+    with _answers(repository):
         table = datasets.load_dataset(repository, split=part, keep_in_memory=False)
         return tuple(Path(piece["filename"]) for piece in table.cache_files)
+
+
+@contextmanager
+def _answers(repository: str) -> Iterator[None]:
+    """Say where an error of the hub stands."""
+    where = f"the hub's {repository}"
+    try:
+        yield
     except Exception as error:  # the library's own, those of its network library, and the system's
         if _disk_refused(error):
             hint = "HF_HOME chooses another disk."

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 
-from bakeoff import catalogue
 from bakeoff.errors import BakeoffError, DataError, RecipeError
 from bakeoff.launch import local
 from bakeoff.launch.workshop import Workshop, identity, num_images
@@ -226,7 +225,7 @@ def _repeats(arms: Sequence[Arm], workshop: Workshop) -> Iterator[tuple[str, ...
         names: dict[str | None, list[str]] = {}
         for arm in group if len(group) > 1 else ():
             recipe = arm.trials[0].recipe
-            shape = catalogue.DATASETS[recipe.data.name].image_shape
+            shape = assembly.dataset(recipe).image_shape
             fingerprint = assembly.followed(cost.fingerprint, workshop.network(recipe).module, shape)
             names.setdefault(fingerprint, []).append(arm.name)
         yield from (tuple(same) for fingerprint, same in names.items() if fingerprint and len(same) > 1)

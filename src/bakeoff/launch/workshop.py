@@ -72,7 +72,7 @@ class Workshop:
         Raises:
             RecipeError: an unknown name or option, or pictures that it cannot take.
         """
-        key = identity(recipe.model, recipe.data.name, min(2, recipe.batch_size // recipe.accumulate))
+        key = identity(recipe.model, recipe.data.source, min(2, recipe.batch_size // recipe.accumulate))
         if key not in self.networks:
             module = assembly.outline(recipe, plugin=None)
             self.networks[key] = Network(module=module, price=_price(recipe, module))
@@ -87,7 +87,7 @@ class Workshop:
         if recipe.device not in self.devices:
             assembly.place(recipe.model_copy(update={"compile": False}))
             self.devices.add(recipe.device)
-        channels, height, width = catalogue.DATASETS[recipe.data.name].image_shape
+        channels, height, width = assembly.dataset(recipe).image_shape
         num_images(recipe)
         optim.build(model=self.network(recipe).module, **recipe.optimizer.model_dump())
         schedules.build(**recipe.schedule.model_dump())
@@ -99,9 +99,9 @@ class Workshop:
 
     def build_objective(self, recipe: Recipe) -> None:
         """Build what the run minimises; a teacher is outlined as well, where its recipe is known."""
-        dataset = catalogue.DATASETS[recipe.data.name]
+        dataset = assembly.dataset(recipe)
         shapes, of = None, self.teacher_of(recipe)
-        if of is not None and of.data.name != recipe.data.name:
+        if of is not None and of.data.source != recipe.data.source:
             found, expected = f"one of {of.data.name}", f"one of {recipe.data.name}, as its student"
             raise RecipeError("teacher", found=found, expected=expected)
         if recipe.objective.name in objectives.TAPS:
@@ -110,7 +110,8 @@ class Workshop:
             shapes = (taught, theirs)
         teacher = _unasked if recipe.teacher is not None else None
         with torch.device("meta"):
-            objectives.build(teacher=teacher, shapes=shapes, **recipe.objective.model_dump())
+            options = recipe.objective.model_dump(exclude={"class_weights"})  # which need the pictures' labels
+            objectives.build(teacher=teacher, shapes=shapes, **options)
 
     def teacher_of(self, recipe: Recipe) -> Recipe | None:
         """Return the recipe of the network that it learns from, where one is known.
@@ -135,7 +136,7 @@ class Workshop:
         weights = self.network(recipe).num_bytes
         state = weights * (1 + bool(recipe.ema_decay) + self.kept[identity(recipe.optimizer)])
         _, val, test = num_images(recipe)
-        row = 4 * catalogue.DATASETS[recipe.data.name].num_classes + 16  # logits, index, label
+        row = 4 * assembly.dataset(recipe).num_classes + 16  # logits, index, label
         return int(2 * weights + checkpoint.KEEP * state + (val + test) * row)
 
 
@@ -146,7 +147,7 @@ def _unasked(x: torch.Tensor) -> Taught:
 
 def _price(recipe: Recipe, module: nn.Module) -> Cost | None:
     """Return what a network costs: looked up where that was counted before."""
-    dataset = catalogue.DATASETS[recipe.data.name]
+    dataset = assembly.dataset(recipe)
     known = catalogue.costs().get(recipe.model.name)
     if (
         known
@@ -177,13 +178,15 @@ def num_images(recipe: Recipe) -> tuple[int, int, int]:
     Raises:
         RecipeError: more images are asked for than there are, fewer than fill a batch, none to validate on.
     """
-    dataset = catalogue.DATASETS[recipe.data.name]
+    dataset = assembly.dataset(recipe)
     there, test = dataset.num_train, dataset.num_test
     limit = recipe.data.limit or there
     if limit > there:
         raise RecipeError("data.limit", found=f"{limit}", expected=f"1 to the {there} that {recipe.data.name} has")
     rest = limit - min(limit, dataset.num_classes)  # one of each class is trained on
     val = min(round(recipe.data.val_fraction * limit), rest) if recipe.protocol == "dev" else 0
+    if dataset.num_val and recipe.protocol == "dev":
+        val = round(limit * dataset.num_val / there)
     if recipe.protocol == "dev" and not val:
         found = f"{recipe.data.val_fraction}, which leaves none of {limit} images for validation"
         raise RecipeError("data.val_fraction", found=found, expected="at least one validation image in protocol dev")

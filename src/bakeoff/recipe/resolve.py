@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from bakeoff import catalogue, library
 from bakeoff.errors import DataError, RecipeError, nearest
-from bakeoff.recipe.schema import SECTIONS, Distillation, Recipe, Teacher
+from bakeoff.recipe.objective import Distillation, Teacher
+from bakeoff.recipe.schema import SECTIONS, Recipe
 
 # What people type, and where it lives.
 SHORT = {
@@ -298,6 +299,8 @@ def _explain(error: ValidationError, *, where: str) -> RecipeError:
         known = _keys_near(first["loc"])
         found, expected = f"an unknown key '{at[-1]}'", f"one of {', '.join(known)}"
         hint = nearest(at[-1], [*known, *(SHORT if len(at) == 1 else ())])
+    elif at == ["data", "name"]:
+        hint = nearest(str(first["input"]), [*catalogue.DATASETS, *catalogue.OWN])
     elif first["type"] in ("literal_error", "union_tag_invalid"):
         context: Mapping[str, Any] = first.get("ctx", {})
         listed = str(context.get("expected_tags") or context["expected"]).replace(" or ", ", ")

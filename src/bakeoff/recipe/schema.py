@@ -6,7 +6,6 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from omegaconf import OmegaConf
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
@@ -16,19 +15,32 @@ from pydantic import (
     model_validator,
 )
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-FractionBelowOne = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Temperature = Annotated[float, Field(gt=0, le=1000)]
-Count = Annotated[int, Field(ge=1)]
-Pixels = Annotated[int, Field(ge=0, le=4096)]
-
-
-class Section(BaseModel):
-    """A part of a recipe: frozen, typed without coercion, no unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+from bakeoff import catalogue
+from bakeoff.recipe.objective import (
+    AttentionTransfer,
+    Classify,
+    Dist,
+    Distillation,
+    Dkd,
+    FitNets,
+    Kd,
+    LogitRegression,
+    Teacher,
+)
+from bakeoff.recipe.optimization import (
+    Adagrad,
+    Adam,
+    AdamW,
+    Constant,
+    Cosine,
+    MultiStep,
+    Muon,
+    OneCycle,
+    Polynomial,
+    RmsProp,
+    Sgd,
+)
+from bakeoff.recipe.section import Count, Fraction, FractionBelowOne, NonNegative, Pixels, Positive, Section, without
 
 
 class Model(Section):
@@ -52,12 +64,63 @@ class Model(Section):
 
 
 class Data(Section):
-    """The pictures: a data set, how many of its training images, how many of those are held out."""
+    """The pictures: a data set, how many of its training images, how many of those are held out.
 
-    name: Literal["cifar100", "cifar10", "digits"] = "cifar100"
+    The rest is about a person's own, of whatever size and shape; of published sets it is left out.
+    """
+
+    name: str = "cifar100"
     limit: Count | None = None
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     resident: bool | None = None  # None: on the device when it fits
+    balance: bool = False  # show each class as often as any other, its pictures several times where they are few
+    size: Annotated[int, Field(ge=8, le=1024)] = 32  # the side of the square that each picture is brought to, in pixels
+    fit: Literal["squash", "crop", "pad"] = "squash"
+    image_column: str | None = None  # of a table; None: found
+    label_column: str | None = None
+
+    OWN: ClassVar[tuple[str, ...]] = ("size", "fit", "image_column", "label_column")
+
+    @field_validator("name")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name in catalogue.DATASETS or (catalogue.is_own(name) and name.partition(":")[2].strip()):
+            return name
+        raise ValueError(f"one of {', '.join((*catalogue.DATASETS, *(f'{prefix}...' for prefix in catalogue.OWN)))}")
+
+    @field_validator(*OWN)
+    @classmethod
+    def _published_ones_are_as_they_are(cls, value: object, others: ValidationInfo) -> object:
+        name, default = others.data.get("name", ""), cls.model_fields[str(others.field_name)].default
+        if name in catalogue.DATASETS and value != default:
+            raise ValueError(f"none: {name} is used as it was published")
+        return value
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_about_own(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = serialise(self)
+        if not self.is_published:
+            return content
+        absent = {key: type(self).model_fields[key].default for key in (*self.OWN, "balance")}
+        return without(content, absent)
+
+    @property
+    def is_published(self) -> bool:
+        """Whether it is a set of the catalogue, and no person's own."""
+        return not catalogue.is_own(self.name)
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """What `data.load` is told of the pictures, beside their part."""
+        if self.is_published:
+            return {"name": self.name}
+        return {
+            "name": self.name,
+            "size": self.size,
+            "fit": self.fit,
+            "image": self.image_column,
+            "label": self.label_column,
+        }
 
 
 class Augment(Section):
@@ -82,208 +145,6 @@ class Mix(Section):
     switch: Fraction = 0.5
 
 
-class Optimizer(Section):
-    """What every optimizer has."""
-
-    weight_decay: NonNegative = 0.0
-    decay_norms_and_biases: bool = False
-
-
-class Sgd(Optimizer):
-    """Stochastic gradient descent."""
-
-    name: Literal["sgd"] = "sgd"
-    lr: Positive = 0.1
-    weight_decay: NonNegative = 5e-4
-    momentum: FractionBelowOne = 0.9
-    nesterov: bool = Field(default=True, validate_default=True)
-
-    @field_validator("nesterov")
-    @classmethod
-    def _nesterov_needs_momentum(cls, nesterov: bool, others: ValidationInfo) -> bool:
-        if nesterov and others.data.get("momentum") == 0:
-            raise ValueError("false where momentum is 0; or a momentum such as 0.9")
-        return nesterov
-
-
-class Adam(Optimizer):
-    """Adam, weight decay added to the gradient."""
-
-    name: Literal["adam"] = "adam"
-    lr: Positive = 1e-3
-    beta1: FractionBelowOne = 0.9
-    beta2: FractionBelowOne = 0.999
-    eps: Positive = 1e-8
-
-
-class AdamW(Adam):
-    """Adam with decoupled weight decay."""
-
-    name: Literal["adamw"] = "adamw"  # type: ignore[assignment]
-    weight_decay: NonNegative = 0.05
-
-
-class Adagrad(Optimizer):
-    """Adagrad."""
-
-    name: Literal["adagrad"] = "adagrad"
-    lr: Positive = 1e-2
-    eps: Positive = 1e-10
-
-
-class RmsProp(Optimizer):
-    """RMSprop."""
-
-    name: Literal["rmsprop"] = "rmsprop"
-    lr: Positive = 1e-3
-    alpha: FractionBelowOne = 0.99
-    momentum: FractionBelowOne = 0.0
-    eps: Positive = 1e-8
-
-
-class Muon(Optimizer):
-    """Muon on filters and matrices; SGD or AdamW (`rest`, at `rest_lr`) on all else."""
-
-    name: Literal["muon"] = "muon"
-    lr: Positive = 0.02
-    momentum: FractionBelowOne = 0.95
-    nesterov: bool = True
-    rest: Literal["sgd", "adamw"] = "adamw"
-    rest_lr: Positive = 1e-3
-
-
-class Schedule(Section):
-    """What every schedule has: a linear warm-up over this fraction of the run."""
-
-    warmup: FractionBelowOne = 0.0
-
-
-class Constant(Schedule):
-    """One learning rate all along."""
-
-    name: Literal["constant"] = "constant"
-
-
-class MultiStep(Schedule):
-    """Times `gamma` at each milestone, a fraction of the run."""
-
-    name: Literal["multistep"] = "multistep"
-    milestones: list[Annotated[float, Field(gt=0, lt=1)]] = [0.5, 0.75]
-    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
-
-
-class Cosine(Schedule):
-    """Half a cosine down to `final` of the peak."""
-
-    name: Literal["cosine"] = "cosine"
-    final: Fraction = 0.0
-
-
-class OneCycle(Schedule):
-    """Linearly up from `start` of the peak at `peak_at` of the run, then down to `final`."""
-
-    name: Literal["onecycle"] = "onecycle"
-    peak_at: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    start: Fraction = 0.04
-    final: Fraction = 0.0
-    anneal: Literal["linear", "cosine"] = "linear"
-
-
-class Polynomial(Schedule):
-    """(1 - progress) to the power; 1 is linear."""
-
-    name: Literal["polynomial"] = "polynomial"
-    power: Positive = 1.0
-    final: Fraction = 0.0
-
-
-class Classify(Section):
-    """Cross-entropy with soft targets."""
-
-    name: Literal["classify"] = "classify"
-    label_smoothing: FractionBelowOne = 0.0
-
-
-class Distillation(Section):
-    """Cross-entropy beside what a teacher adds, each with its weight."""
-
-    label_smoothing: FractionBelowOne = 0.0
-    label_weight: NonNegative = 1.0
-    teacher_weight: NonNegative = Field(default=1.0, validate_default=True)
-
-    @field_validator("teacher_weight")
-    @classmethod
-    def _weighs_something(cls, teacher_weight: float, others: ValidationInfo) -> float:
-        if teacher_weight == 0 and others.data.get("label_weight") == 0:
-            raise ValueError("above 0 where label_weight is 0")
-        return teacher_weight
-
-
-class Kd(Distillation):
-    """Soft targets, at a temperature."""
-
-    name: Literal["kd"] = "kd"
-    label_weight: NonNegative = 0.1
-    teacher_weight: NonNegative = Field(default=0.9, validate_default=True)
-    temperature: Temperature = 4.0
-    standardise: bool = False
-
-
-class LogitRegression(Distillation):
-    """Squared difference of the logits."""
-
-    name: Literal["logits"] = "logits"
-    standardise: bool = False
-
-
-class Dkd(Distillation):
-    """Soft targets, decoupled: of the class itself, and among the others; `warmup` is a fraction of the run."""
-
-    name: Literal["dkd"] = "dkd"
-    temperature: Temperature = 4.0
-    target_weight: NonNegative = 1.0
-    non_target_weight: NonNegative = 8.0
-    warmup: Fraction = 1 / 12
-    standardise: bool = False
-
-
-class Dist(Distillation):
-    """Correlations: between the classes of an image, and between the images of a class."""
-
-    name: Literal["dist"] = "dist"
-    temperature: Temperature = 4.0
-    inter_weight: NonNegative = 2.0
-    intra_weight: NonNegative = 2.0
-    standardise: bool = False
-
-
-class FitNets(Distillation):
-    """Hints: the maps of one stage."""
-
-    name: Literal["fitnets"] = "fitnets"
-    teacher_weight: NonNegative = Field(default=100.0, validate_default=True)
-    stage: Count = 2
-
-
-class AttentionTransfer(Distillation):
-    """Where the maps of each stage are large."""
-
-    name: Literal["attention_transfer"] = "attention_transfer"
-    teacher_weight: NonNegative = Field(default=1000.0, validate_default=True)
-
-
-class Teacher(Section):
-    """The network that a distillation learns from.
-
-    `name` says where it is, `digest` what it is: the digest of its run's recipe, or of its file. Where it lies is no
-    part of an experiment: with a digest, its name is none.
-    """
-
-    name: Annotated[str, Field(min_length=1)]
-    digest: str | None = None
-    resize: bool = False  # show it the pictures in its own size, where that is another
-
-
 class Recipe(Section):
     """One run, complete: equal digests are equal experiments.
 
@@ -301,7 +162,8 @@ class Recipe(Section):
     ] = Classify()
     teacher: Teacher | None = None
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 200
-    extended_from: list[Count] = []  # earlier lengths of an extended run, which is no run of this length from the start
+    # Earlier lengths of an extended run, which is no run of this length from the start.
+    extended_from: list[Count] = []  # noqa: RUF012 (pydantic copies it)
     batch_size: Count = 128
     accumulate: Count = 1
     clip_norm: Positive | None = None
@@ -320,11 +182,7 @@ class Recipe(Section):
 
     @model_serializer(mode="wrap")
     def _without_an_absent_teacher(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out the teacher where there is none: such a recipe is the same as before there were any."""
-        content: dict[str, Any] = serialise(self)
-        if content.get("teacher", ...) is None:
-            del content["teacher"]
-        return content
+        return without(serialise(self), {"teacher": None})
 
     @field_validator("accumulate")
     @classmethod

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bakeoff.catalogue import DATASETS
+from bakeoff.recipe import Recipe
 from bakeoff.reports import formats, tables
 from bakeoff.results.comparison import ArmScore, Comparison
 
@@ -32,15 +33,19 @@ def leaderboard_csv(comparison: Comparison) -> str:
     writer.writerow([*TIMM, *OURS])
     for row in tables.leaderboard(comparison).to_dict("records"):
         recipe = comparison.arm(row["arm"]).arm.trials[0].recipe
-        dataset = DATASETS.get(recipe.data.name)
         top1, top5 = row["top1"], row["top5"]
-        timm = [row["model"], dataset.image_shape[-1] if dataset else None, top1, 1 - top1, top5, 1 - top5]
+        timm = [row["model"], _size(recipe), top1, 1 - top1, top5, 1 - top5]
         shown = [timm[0], timm[1], *(_percent(value) for value in timm[2:])]
         params = None if formats.is_missing(row["params_m"]) else f"{row['params_m']:.2f}"
         known = row | {"split": comparison.split, "protocol": recipe.protocol, "epochs": recipe.epochs}
         own = [known[key] if decimals is None else _percent(known[key]) for key, decimals in OURS.items()]
         writer.writerow([_cell(value) for value in (*shown, params, "1.000", "", *own)])
     return buffer.getvalue().encode(errors="replace").decode()
+
+
+def _size(recipe: Recipe) -> int:
+    """Return the side of the pictures that a network was shown, in pixels."""
+    return DATASETS[recipe.data.name].image_shape[-1] if recipe.data.is_published else recipe.data.size
 
 
 def overall_summary(comparison: Comparison) -> dict[str, Any]:

@@ -99,24 +99,28 @@ def known(comparison: Comparison, *, words: Words, images: Told | None = None) -
 def leaderboard(comparison: Comparison, *, words: Words) -> Sheet:
     """Return a row an arm, best mean first; the best is marked only where it is alone at rank 1."""
     accuracy = words("top1_test" if comparison.split == "test" else "top1_val")
+    raws = list(rows_of(tables.leaderboard(comparison)))
+    unbalanced = any(not formats.is_missing(raw["balanced"]) for raw in raws)
     columns = (
-        *(numeric(words("rank")), Column(title=words("arm"), heads_row=True), numeric(accuracy, PER_CENT)),
+        *(numeric(words("rank")), Column(title=words("arm"), heads_row=True)),
+        *([numeric(words("balanced"), PER_CENT)] if unbalanced else []),
+        numeric(accuracy, PER_CENT),
         *(numeric(words("n")), numeric(words("to_control"), words("points")), numeric(words("p_holm"))),
         *(numeric(words("better"), PER_CENT), numeric(words("seeds_needed"))),
         *(numeric(words("params"), words("millions")), numeric(words("macs"), words("millions"))),
         *(numeric(words("training_time")), numeric(words("images_per_s")), Column(title=words("runs"))),
     )
     rows = []
-    for raw in rows_of(tables.leaderboard(comparison)):
+    for raw in raws:
         kind = "control" if raw["is_control"] else "best" if raw["best"] else ""
         also = words("also", names=raw["repeated"]) if raw["repeated"] else ""
         lost = words("num_diverged", n=len(raw["diverged"])) if raw["diverged"] else ""
         marks = tuple(mark for mark in (kind and words(kind), lost) if mark)
-        mean = formats.interval(raw["top1"], raw["top1_low"], raw["top1_high"], raw["n"])
         cells = (
             number(formats.count, raw["rank"]),
             Cell(text=raw["arm"], sort=raw["arm"], detail=also, marks=marks),
-            Cell(text=mean.removesuffix(f" (n = {raw['n']})"), sort=_sortable(raw["top1"])),
+            *([_mean(raw, "balanced")] if unbalanced else []),
+            _mean(raw, "top1"),
             number(formats.count, raw["n"]),
             _difference(raw["difference"], raw["difference_low"], raw["difference_high"], words),
             *(number(formats.p_value, raw["p_holm"]), number(formats.percent, raw["better"])),
@@ -127,6 +131,12 @@ def leaderboard(comparison: Comparison, *, words: Words) -> Sheet:
         )
         rows.append(Row(cells=cells, kind=kind))
     return Sheet(key="leaderboard", columns=columns, rows=tuple(rows), note=words("note_leaderboard"))
+
+
+def _mean(raw: Mapping[str, Any], key: str) -> Cell:
+    """Return a mean over seeds with its interval; how many seeds has a column of its own."""
+    shown = formats.interval(raw[key], raw[f"{key}_low"], raw[f"{key}_high"], raw["n"])
+    return Cell(text=shown.removesuffix(f" (n = {raw['n']})"), sort=_sortable(raw[key]))
 
 
 def differences(comparison: Comparison, *, words: Words) -> Sheet:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from bakeoff.record import Record
 from bakeoff.reports import formats
-from bakeoff.results import statistics
+from bakeoff.results import metrics, statistics
 from bakeoff.results.comparison import ArmScore, Comparison, Contrast
 from bakeoff.results.statistics import Difference
 
@@ -27,6 +27,7 @@ LEADERBOARD = {
     **dict.fromkeys(("top1", "top1_low", "top1_high"), REAL),
     "n": WHOLE,
     **dict.fromkeys(("sd", "boot_low", "boot_high", "top5"), REAL),
+    **dict.fromkeys(("balanced", "balanced_low", "balanced_high"), REAL),
     **dict.fromkeys(("difference", "difference_low", "difference_high"), REAL),
     "difference_n": WHOLE,
     **dict.fromkeys(("p", "p_holm", "better"), REAL),
@@ -84,8 +85,8 @@ def leaderboard(comparison: Comparison) -> pd.DataFrame:
     Returns:
         Columns LEADERBOARD. `best`: alone at rank 1, before others that have a rank, and with a network that is no
         other arm's. `repeated`: names of arms with the same recipe, as text. `changes`: what the arm changes in the
-        control, as text. `by_seed`: seed -> top-1 of finished runs. `folders`: seed -> folder of every run there is.
-        `diverged`: seeds that diverged.
+        control, as text. `balanced`: the mean recall of the classes, where these are of unequal size. `by_seed`: seed ->
+        top-1 of finished runs. `folders`: seed -> folder of every run there is. `diverged`: seeds that diverged.
     """
     ranks = [score.rank for score in comparison.arms]
     alone = ranks.count(1) == 1 and sum(rank is not None for rank in ranks) > 1
@@ -216,6 +217,7 @@ def _leaderboard_row(score: ArmScore, comparison: Comparison, *, best: bool) -> 
     row |= {"arm": score.name, "best": best, "is_control": score is comparison.control, "n": len(score.top1)}
     row["model"] = score.arm.trials[0].recipe.model.name
     row["top5"] = _top5(score, comparison.split)
+    row |= _balanced(score, comparison.split)
     row["repeated"] = formats.names(score.arm.repeated)
     row["changes"] = formats.changes(score.arm.changed)
     row["by_seed"] = dict(score.top1)
@@ -274,6 +276,17 @@ def _finished(score: ArmScore, split: str) -> list[Mapping[str, Any]]:
 def _top5(score: ArmScore, split: str) -> float | None:
     known = [numbers["top5"] for numbers in _finished(score, split) if numbers.get("top5") is not None]
     return float(np.mean(known)) if known else None
+
+
+def _balanced(score: ArmScore, split: str) -> dict[str, float]:
+    """Return the balanced accuracy over seeds with its interval, where classes are of unequal size."""
+    found = _finished(score, split)
+    known = [float(numbers["balanced_accuracy"]) for numbers in found if metrics.is_unbalanced(numbers)]
+    if not known or len(known) < len(found):
+        return {}
+    mean = statistics.mean_interval(known)
+    bounds = {"balanced_low": mean.low, "balanced_high": mean.high}
+    return {"balanced": mean.estimate, **{key: value for key, value in bounds.items() if value is not None}}
 
 
 def _class_means(score: ArmScore, split: str) -> dict[str, dict[str, Any]]:

@@ -84,6 +84,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     # Columns.
     "rank": ("Rank", "名次"),
     "arm": ("Arm", "实验组"),
+    "balanced": ("Balanced accuracy", "平衡准确率"),
     "top1_test": ("Top-1 on test", "测试集 Top-1"),
     "top1_val": ("Top-1 on validation", "验证集 Top-1"),
     "n": ("Seeds", "种子数"),

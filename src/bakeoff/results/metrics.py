@@ -3,6 +3,7 @@
 All but `nll` and `ece` comes from integers: a number is the same however its images were batched.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from scipy.stats import binomtest
 from bakeoff.errors import VerificationFailed
 from bakeoff.results.predictions import Predictions
 
+UNBALANCED = 3  # times as many images in the largest class as in the smallest: accuracy speaks of the large ones
 NUM_BINS = 15  # of confidence; Guo et al., "On Calibration of Modern Neural Networks", 2017, section 4
 
 
@@ -165,6 +167,13 @@ def macro_f1(confusion: np.ndarray) -> float:
     """Return the mean F1 over the classes that occur or were called; one only called counts as zero."""
     both = confusion.sum(axis=0) + confusion.sum(axis=1)
     return float((2 * np.diag(confusion)[both > 0] / both[both > 0]).mean())
+
+
+def is_unbalanced(scores: Mapping[str, Any]) -> bool:
+    """Tell whether the classes of what `report` gave are so unequal that accuracy speaks of the large ones."""
+    rows = scores.get("per_class", ())
+    sizes = [row["n"] for row in rows if row.get("n")] if isinstance(rows, list) else []
+    return bool(sizes) and max(sizes) >= UNBALANCED * min(sizes) and scores.get("balanced_accuracy") is not None
 
 
 def balanced_accuracy(confusion: np.ndarray) -> float:

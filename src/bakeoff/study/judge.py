@@ -8,7 +8,7 @@ from bakeoff import recipe as recipes
 from bakeoff.errors import RecipeError, nearest
 from bakeoff.recipe import Recipe
 from bakeoff.recipe.resolve import SHORT
-from bakeoff.recipe.schema import Section
+from bakeoff.recipe.section import Section
 from bakeoff.study import layers
 from bakeoff.study.plan import Arm, differences
 from bakeoff.study.schema import TRY, Layer, StudyFile

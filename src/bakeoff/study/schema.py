@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
 from bakeoff import recipe as recipes
-from bakeoff.recipe.schema import Fraction, Section
+from bakeoff.recipe.section import Fraction, Section
 
 # A layer over a recipe as a person writes it: nested, dotted (`optimizer.lr`) or short (`lr`) keys.
 Layer = dict[str, Any]

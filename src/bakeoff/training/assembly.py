@@ -4,6 +4,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from torch import nn
 
 from bakeoff import catalogue, data, models, objectives, optim
 from bakeoff.data import images as splits
+from bakeoff.data import own
 from bakeoff.data.augment import Augment
 from bakeoff.data.batches import Batches
 from bakeoff.data.images import ImageSet
@@ -20,6 +22,7 @@ from bakeoff.data.mix import Mix
 from bakeoff.errors import RecipeError
 from bakeoff.models import cost, stages
 from bakeoff.objectives import Objective
+from bakeoff.objectives.classify import balanced_weights
 from bakeoff.optim import average, schedules
 from bakeoff.recipe import Recipe
 from bakeoff.training.device import Device, resolve
@@ -52,19 +55,18 @@ def key(seed: int, purpose: str, epoch: int = 0) -> int:
 
 def load(recipe: Recipe) -> Share:
     """Load the train part, cut it to size, and hold out the validation images of protocol `dev`."""
-    images = data.load(recipe.data.name, part="train")
+    images = data.load(part="train", **recipe.data.source)
     index = np.arange(len(images))
     if recipe.data.limit is not None:
         index = splits.limit(images.labels, num_images=recipe.data.limit, seed=recipe.seed)
     if recipe.protocol == "paper":
         train, val = np.arange(len(index)), np.arange(0)
     else:
-        fraction = recipe.data.val_fraction
-        train, val = splits.hold_out(images.labels[index], fraction=fraction, seed=recipe.seed)
+        train, val = _hold_out(recipe, images.take(index))
         if not len(val):
             raise RecipeError(
                 "data.val_fraction",
-                found=f"{fraction}, which leaves none of {len(index)} images for validation",
+                found=f"{recipe.data.val_fraction}, which leaves none of {len(index)} images for validation",
                 expected="at least one validation image in protocol dev",
                 hint="Use more images or a larger fraction, or protocol=paper.",
             )
@@ -75,6 +77,33 @@ def load(recipe: Recipe) -> Share:
         train=images.take(index[train]),
         val=images.take(index[val]) if len(val) else None,
     )
+
+
+def _hold_out(recipe: Recipe, images: ImageSet) -> tuple[np.ndarray, np.ndarray]:
+    """Part training images in those to train on and those to validate on, as the source does where it does."""
+    if images.reserved is not None:
+        return np.setdiff1d(np.arange(len(images)), images.reserved), images.reserved
+    fraction = recipe.data.val_fraction
+    return splits.hold_out(images.labels, fraction=fraction, seed=recipe.seed, groups=images.groups)
+
+
+@cache
+def described(
+    name: str, size: int = 0, fit: str = "", image: str | None = None, label: str | None = None
+) -> catalogue.Dataset:
+    """Return what a recipe's data are: of own pictures, what their names say, looked at once in a process."""
+    if not catalogue.is_own(name):
+        return catalogue.DATASETS[name]
+    return own.describe(name, size=size, image=image, label=label)
+
+
+def dataset(recipe: Recipe) -> catalogue.Dataset:
+    """Return what a recipe's data are, without opening a picture.
+
+    Raises:
+        DataError: own pictures that are not there, or are no data set.
+    """
+    return described(**recipe.data.source)
 
 
 def build(recipe: Recipe, *, num_classes: int, image_shape: Shape, plugin: str | None) -> nn.Module:
@@ -106,11 +135,11 @@ def outline(recipe: Recipe, *, plugin: str | None) -> nn.Module:
     Raises:
         RecipeError: an unknown name or option, or pictures or batches that the network cannot take.
     """
-    dataset = catalogue.DATASETS[recipe.data.name]
+    declared = dataset(recipe)
     with torch.device("meta"):
-        network = build(recipe, num_classes=dataset.num_classes, image_shape=dataset.image_shape, plugin=plugin)
+        network = build(recipe, num_classes=declared.num_classes, image_shape=declared.image_shape, plugin=plugin)
     if not catalogue.is_plugin(recipe.model.name):
-        _show_batch(network, dataset, num=min(2, recipe.batch_size // recipe.accumulate))
+        _show_batch(network, declared, num=min(2, recipe.batch_size // recipe.accumulate))
     return network
 
 
@@ -186,6 +215,7 @@ def assemble(
         seed=recipe.seed,
         device=device.kind,
         resident=recipe.data.resident,
+        balance=recipe.data.balance,
     )
     if recipe.teacher is not None and teacher is None:
         teacher = load_teacher(
@@ -197,7 +227,7 @@ def assemble(
             root=root,
             key=key(recipe.seed, "teacher"),
         )
-    objective = _objective(recipe, network, shape, teacher)
+    objective = _objective(recipe, network, share.train, teacher)
     if isinstance(objective, nn.Module):
         objective = device.place(objective)
     return Parts(
@@ -215,14 +245,17 @@ def assemble(
     )
 
 
-def _objective(recipe: Recipe, network: nn.Module, shape: Shape, teacher: Teacher | None) -> Objective:
+def _objective(recipe: Recipe, network: nn.Module, images: ImageSet, teacher: Teacher | None) -> Objective:
     """Build the objective; its own modules, where it has any, are drawn from the recipe's seed."""
-    shapes = None
+    options, shapes = recipe.objective.model_dump(), None
+    if options.pop("class_weights", "none") == "balanced":
+        counts = np.bincount(images.labels, minlength=len(images.classes))
+        options["class_weights"] = balanced_weights(torch.from_numpy(counts))
     if teacher is not None and teacher.tapped:
-        shapes = (stages.shapes(network, shape, where="model"), teacher.shapes)
+        shapes = (stages.shapes(network, images.shape, where="model"), teacher.shapes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(recipe.seed, "objective"))
-        return objectives.build(teacher=teacher, shapes=shapes, **recipe.objective.model_dump())
+        return objectives.build(teacher=teacher, shapes=shapes, **options)
 
 
 def _trained(network: nn.Module, objective: Objective) -> nn.Module:
@@ -252,5 +285,6 @@ def card(recipe: Recipe, images: ImageSet) -> dict[str, Any]:
         "mean": list(images.mean),
         "std": list(images.std),
         "data": recipe.data.name,
+        **({} if recipe.data.is_published else {"fit": recipe.data.fit}),
         "digest": recipe.digest,
     }

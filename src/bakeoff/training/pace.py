@@ -12,11 +12,11 @@ from typing import Literal
 
 import numpy as np
 
-from bakeoff import catalogue
+from bakeoff.catalogue import Dataset
 from bakeoff.data.images import ImageSet
 from bakeoff.errors import BakeoffError
 from bakeoff.recipe import Recipe
-from bakeoff.recipe.schema import Classify
+from bakeoff.recipe.objective import Classify
 from bakeoff.record import Record
 from bakeoff.results import store
 from bakeoff.training import assembly, loop, provenance
@@ -43,7 +43,7 @@ def key(recipe: Recipe) -> str:
     """Return what decides the pace on one machine, small things aside."""
     fields = recipe.model_dump(mode="json", include={"model", "device", "precision", "threads", "compile"})
     taught = [recipe.objective.name, recipe.teacher.digest or recipe.teacher.name] if recipe.teacher else []
-    return json.dumps([fields, recipe.data.name, *taught])
+    return json.dumps([fields, recipe.data.source, *taught])
 
 
 def paces(work: Mapping[str, tuple[Recipe, int]], found: Iterable[Record], *, root: Path) -> dict[str, Pace]:
@@ -83,7 +83,7 @@ def seconds_per_image(recipe: Recipe) -> float:
     small = recipe.model_copy(
         update={"batch_size": batch_size, "accumulate": 1, "compile": False, "epochs": 1, **alone}
     )
-    parts = assembly.assemble(small, _noise(recipe.data.name, num=STEPS * batch_size), plugin=None, root=Path())
+    parts = assembly.assemble(small, _noise(assembly.dataset(recipe), num=STEPS * batch_size), plugin=None, root=Path())
     position = Position.at_start(parts)
     times = [time.perf_counter()]
     for _ in loop.epoch(parts, position):
@@ -126,9 +126,8 @@ def _neighbours(models: Iterable[str], *, root: Path) -> Iterator[Record]:
                 continue
 
 
-def _noise(name: str, *, num: int) -> Share:
+def _noise(dataset: Dataset, *, num: int) -> Share:
     """Return pictures of noise in the shape of a data set."""
-    dataset = catalogue.DATASETS[name]
     channels, height, width = dataset.image_shape
     draw = np.random.default_rng(0)
     images = ImageSet(

@@ -1,34 +1,30 @@
-"""From a recipe to a record: start a run, resume it, read test with it, or only rehearse it."""
+"""From a recipe to a record: start a run, resume it, read test or other pictures with it."""
 
 import json
 import logging
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
 
 from bakeoff import data
 from bakeoff.errors import BakeoffError, DataError, RecipeError, ResumeRefused
 from bakeoff.models import cost, stages
-from bakeoff.recipe import Recipe, overlay
+from bakeoff.recipe import Data, Recipe, overlay
 from bakeoff.record import Record
 from bakeoff.results import lock, metrics, predictions, store
 from bakeoff.results.files import storage_errors, write_atomically
 from bakeoff.results.store import Run
-from bakeoff.training import assembly, checkpoint, provenance, teacher, trackers, weights
+from bakeoff.training import assembly, checkpoint, provenance, teacher, trackers, trained, weights
 from bakeoff.training.assembly import Share
 from bakeoff.training.checkpoint import Checkpoint
 from bakeoff.training.evaluate import evaluate
 from bakeoff.training.loop import Parts
 from bakeoff.training.signals import StopRequest, listen
-from bakeoff.training.teacher import Teacher
 from bakeoff.training.trainer import Plan, Tick, Trainer
 
 _log = logging.getLogger(__name__)
@@ -119,35 +115,65 @@ def read_test(run: Run, *, plugin: str | None = None, command: Sequence[str] = (
         RecipeError: the run is not finished.
     """
     with lock.hold(run.lock_path), _logging_to(run.log_path):
-        recipe, summary = run.recipe(), run.read_json(run.summary_path)
-        if summary.get("epochs") != recipe.epochs:
-            raise RecipeError(
-                str(run.folder),
-                found="a run that is not finished",
-                expected="a finished run",
-                hint=f"Go on by: bakeoff resume {run.folder}",
-            )
+        found = trained.load(run, plugin=plugin)
+        recipe, summary = found.recipe, run.read_json(run.summary_path)
         looks = summary.get("test_reads", [])
         if looks:
             _log.warning("This is look %d at the test split of this run; it is recorded.", len(looks) + 1)
-        device = assembly.place(recipe)
-        state, card = weights.read(run.weights("best"), device=device.kind)
-        shape = tuple(card["image_shape"])
-        network = assembly.build(recipe, num_classes=card["num_classes"], image_shape=shape, plugin=plugin)
-        network = device.place(network)
-        _load(network, state, where=run.weights("best"))
         # Written down before the look: one that is killed halfway is a look as well.
         look = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "command": list(command)}
         summary["test_reads"] = [*looks, look]
         run.write_json(run.summary_path, summary)
-        images = data.load(recipe.data.name, part="test")
-        if list(images.classes) != card["classes"]:
-            found = f"other classes in the test part of {recipe.data.name}"
-            raise DataError(str(run.folder), found=found, expected="the classes that the run was trained on")
-        outcome = evaluate(network, images, device=device)
+        images = data.load(part="test", **recipe.data.source)
+        if images.classes != found.classes:
+            others = f"other classes in the test part of {recipe.data.name}"
+            raise DataError(str(run.folder), found=others, expected="the classes that the run was trained on")
+        outcome = found.evaluate(images)
         predictions.write(replace(outcome, split="test", recipe_digest=recipe.digest), run.predictions("test"))
         run.write_json(run.summary_path, summary | {"test": metrics.report(outcome)})
     return run.record()
+
+
+def read_other(run: Run, section: Data, *, plugin: str | None = None) -> dict[str, Any]:
+    """Evaluate a run's chosen weights on other pictures of its classes, and record that beside its summary.
+
+    Classes are matched by name: the other set may lack some, and number them otherwise. No split of the run's own data
+    is read, and no number of the run changes.
+
+    Args:
+        run: finished.
+        section: what to look at: the test part, or of own pictures without one, all.
+        plugin: the `package.module:function` that may be imported as the run's network.
+
+    Returns:
+        What `metrics.report` gives, and where it comes from.
+
+    Raises:
+        RecipeError: the run is not finished, or it is its own data.
+        DataError: classes that the run was not trained on, or pictures of another size.
+    """
+    with lock.hold(run.lock_path), _logging_to(run.log_path):
+        found = trained.load(run, plugin=plugin)
+        source = section.source
+        if source["name"] == found.recipe.data.name:
+            hint = f"Its own test split is read by: bakeoff eval {run.folder}"
+            raise RecipeError("data", found=f"{source['name']}, its own", expected="other pictures", hint=hint)
+        images, part = data.load_unseen(**source | ({} if section.is_published else found.shown))
+        outcome = found.evaluate(found.matched(images))
+        path = run.folder / "predictions" / f"other-{images.fingerprint[:12]}.parquet"
+        predictions.write(replace(outcome, split="test", recipe_digest=found.recipe.digest), path)
+        told = {
+            "model": found.recipe.model.name,
+            "data": section.name,
+            "part": part,
+            "trained_on": found.recipe.data.name,
+            "matched": f"{len(images.classes)} of {len(found.classes)}",
+            **metrics.report(outcome),
+            "predictions": str(path),
+        }
+        summary = run.read_json(run.summary_path)
+        run.write_json(run.summary_path, summary | {"others": [*summary.get("others", []), told]})
+    return told
 
 
 def measure_teacher(recipe: Recipe, *, root: Path) -> None:
@@ -157,47 +183,6 @@ def measure_teacher(recipe: Recipe, *, root: Path) -> None:
         RecipeError, DataError: it is not there, or of no use.
     """
     assembly.assemble(recipe, assembly.load(recipe), plugin=None, root=root, compiled=False)
-
-
-def rehearse(recipe: Recipe, *, root: Path) -> dict[str, Any]:
-    """Train, evaluate and save one batch in a temporary folder, and forget it: a dry run.
-
-    Args:
-        recipe: resolved.
-        root: the folder of all runs, where a teacher is looked for.
-
-    Returns:
-        The first loss and what the run would be: steps, images, device, precision.
-    """
-    assembly.check(recipe, plugin=recipe.model.name)
-    share = assembly.load(recipe)
-    full = assembly.assemble(recipe, share, plugin=recipe.model.name, root=root)
-    one_batch = np.arange(recipe.batch_size)
-    val = share.val and share.val.take(one_batch[: len(share.val)])
-    small = replace(share, train=share.train.take(one_batch), val=val)
-    short = recipe.model_copy(update={"epochs": 1})
-    with tempfile.TemporaryDirectory() as folder, listen() as stop:
-        run = store.create(short, Path(folder) / "rehearsal")
-        parts = assembly.assemble(short, small, plugin=short.model.name, root=root, teacher=_blind(full.teacher))
-        trainer = new_trainer(short, run, small, parts, stop=stop, tell=lambda _: None)
-        trainer.begin()
-        trainer.fit()
-        first_loss = run.metrics.rows()[0]["train/loss"]
-    return {
-        "first_loss": first_loss,
-        "train_images": len(share.train),
-        "val_images": len(share.val) if share.val is not None else 0,
-        "steps": full.total_steps,
-        "device": str(full.device.kind),
-        "precision": full.device.precision,
-        "threads": full.device.threads,
-        **({"teacher": full.teacher.figures} if full.teacher else {}),
-    }
-
-
-def _blind(teacher: Teacher | None) -> Teacher | None:
-    """Return a teacher without its answers, which are of other images than a rehearsal's."""
-    return teacher and replace(teacher, answers=None)
 
 
 def root_of(folder: Path) -> Path:
@@ -288,19 +273,6 @@ def _add_to_environment(run: Run, now: dict[str, Any], *, begun: bool) -> None:
         again = {key: now[key] for key in ("command", "started")}
         now = {**before, "resumed": [*before.get("resumed", []), again]}
     run.write_json(run.environment_path, now)
-
-
-def _load(network: nn.Module, state: Mapping[str, torch.Tensor], *, where: Path) -> None:
-    """Put weights into a network, which may be a plug-in that has changed since.
-
-    Raises:
-        DataError: they do not fit.
-    """
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        found = f"weights of another network ({' '.join(str(error).split())[:200]})"
-        raise DataError(str(where), found=found, expected="the weights of the network as it is built now") from None
 
 
 def _write_inputs(run: Run, share: Share, parts: Parts) -> None:

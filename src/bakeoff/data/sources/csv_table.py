@@ -1,0 +1,61 @@
+"""A CSV of pictures: path, label, and where they are known, split and group."""
+
+import csv
+from pathlib import Path
+
+from bakeoff.data import listing
+from bakeoff.data.listing import PARTS, Listing, OwnPart
+from bakeoff.data.sources.folder import NAMES
+from bakeoff.errors import DataError, nearest
+
+REQUIRED, OPTIONAL = ("path", "label"), ("split", "group")
+EXPECTED = f"a CSV with a header of {', '.join(REQUIRED)}, and if they are known {', '.join(OPTIONAL)}"
+
+
+def read(place: Path) -> Listing:
+    """List the pictures of a CSV in the order of its rows; a path is taken from the CSV's folder.
+
+    Raises:
+        DataError: no such file, a missing column, a row without path or label, an unknown split.
+    """
+    rows: dict[OwnPart, list[tuple[Path, str]]] = {part: [] for part in PARTS}
+    groups: dict[OwnPart, list[str]] = {part: [] for part in PARTS}
+    header: list[str] = []
+    try:
+        with place.open(newline="", encoding="utf-8-sig") as file:
+            lines = csv.DictReader(file)
+            header = [name.strip().lower() for name in lines.fieldnames or []]
+            lines.fieldnames = header
+            _check_header(place, header)
+            for row in lines:
+                where = f"{place}, line {lines.line_num}"
+                path, label = _required(row, where=where)
+                part = _part(row.get("split") or "train", where=where)
+                rows[part].append((place.parent / path, label))
+                groups[part].append((row.get("group") or "").strip())
+    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
+        raise DataError(str(place), found=f"'{error}'", expected=EXPECTED) from error
+    return listing.assemble(place, rows, groups=groups if "group" in header else None)
+
+
+def _check_header(place: Path, header: list[str]) -> None:
+    for column in REQUIRED:
+        if column not in header:
+            found = f"no column '{column}' among {', '.join(header)[:200] or 'nothing'}"
+            raise DataError(str(place), found=found, expected=EXPECTED, hint=nearest(column, header))
+
+
+def _required(row: dict[str, str], *, where: str) -> tuple[str, str]:
+    path, label = ((row.get(column) or "").strip() for column in REQUIRED)
+    if not path or not label:
+        raise DataError(where, found="no path" if not path else "no label", expected="both, in each row")
+    return path, label
+
+
+def _part(split: str, *, where: str) -> OwnPart:
+    """Return the part that a split's name means."""
+    for part, names in NAMES.items():
+        if split.strip().lower() in names:
+            return part
+    known = [name for names in NAMES.values() for name in names]
+    raise DataError(where, found=f"split '{split}'", expected="train, val or test", hint=nearest(split, known))
