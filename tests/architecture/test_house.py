@@ -28,6 +28,9 @@ ONE_DOOR = {  # library -> the only places that may import it
     "plotly": ("reports/interactive/",),
     "jinja2": ("reports/page.py",),
     "pandas": ("reports/",),
+    "onnx": ("serving/onnx.py",),
+    "onnxruntime": ("serving/onnx.py",),
+    "onnxscript": (),
     "typer": ("cli/",),
     "rich": ("cli/",),
 }

@@ -311,7 +311,10 @@ def test_the_frozen_command_line() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.sampled_from(["train", "resume", "eval", "list", "show", "study", "distill", "compare", "report", "", "help"]),
+    st.sampled_from(
+        ["train", "resume", "eval", "list", "show", "study", "distill", "doctor", "predict", "explain", "export"]
+        + ["compare", "report", "", "help"]
+    ),
     st.lists(
         st.one_of(st.text(max_size=12), st.sampled_from(["--name", "--json", "--root", "=", "--", "-h", "é", "-x"]))
     ),

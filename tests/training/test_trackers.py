@@ -13,7 +13,6 @@ from accelerate.utils import LoggerType
 
 from bakeoff.results.store import Run
 from bakeoff.training import rehearsal, trackers
-from bakeoff.training import run as training
 from tests.training import runs
 
 Ask = Callable[[str], None]

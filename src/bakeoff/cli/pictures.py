@@ -85,12 +85,13 @@ def predict(
 @contextmanager
 def counting(title: str) -> Iterator["Tell"]:
     """Show a live bar of things done; nothing where it is no terminal."""
+    from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     out = screen.console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=out, refresh_per_second=4, disable=not out.is_terminal, transient=True) as bar:
-        task = bar.add_task(title, total=None)
+        task = bar.add_task(escape(title), total=None)  # a name is a name, square brackets included
         yield lambda done, of: bar.update(task, total=of, completed=done)
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from bakeoff.errors import BakeoffError
 
@@ -107,7 +108,8 @@ def print_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
         number = any(isinstance(row[key], int | float) for row in rows)
         table.add_column(heading, justify="right" if number else "left", overflow="fold")
     for row in rows:
-        table.add_row(*("" if row[key] is None else LOOKS.get(key, (key, str))[1](row[key]) for key in columns))
+        shown = ("" if row[key] is None else LOOKS.get(key, (key, str))[1](row[key]) for key in columns)
+        table.add_row(*map(Text, shown))  # names are names: a plain str would be read for styles in square brackets
     console().print(table)
 
 

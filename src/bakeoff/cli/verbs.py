@@ -14,7 +14,18 @@ import typer
 
 import bakeoff
 from bakeoff import catalogue, library
-from bakeoff.cli import distilling, options, pictures, reporting, screen, studies, words
+from bakeoff.cli import (
+    distilling,
+    doctoring,
+    explaining,
+    exporting,
+    options,
+    pictures,
+    reporting,
+    screen,
+    studies,
+    words,
+)
 from bakeoff.cli.options import LOGS, OPEN, Json, Root, Track
 from bakeoff.errors import RecipeError, nearest
 
@@ -38,6 +49,9 @@ Recipe = Annotated[str | None, typer.Option(help="A shipped recipe card, or a YA
 app.add_typer(studies.app)
 app.command(name="distill", context_settings=OPEN)(distilling.distill)
 app.command(name="predict", context_settings=OPEN)(pictures.predict)
+app.command(name="doctor", context_settings=OPEN)(doctoring.doctor)
+app.command(name="export", context_settings=OPEN)(exporting.export)
+app.command(name="explain", context_settings=OPEN)(explaining.explain)
 app.command(name="compare")(reporting.compare)
 app.command(name="report")(reporting.report)
 

@@ -118,6 +118,21 @@ def load(
     return replace(kept.take(train if part == "train" else test), mean=mean, std=std)
 
 
+def paths(name: str, *, size: int, fit: Fit, image: str | None = None, label: str | None = None) -> tuple[Path, ...]:
+    """Return the file of each row of the train part, in its order; of a table, the table's with the row behind a colon.
+
+    Raises:
+        RecipeError, DataError, StorageError: as `load`.
+    """
+    found = listing(name, image=image, label=label)
+    listed, _ = _to_train(found)
+    if "test" in found.parts:
+        return listed.paths
+    kept = _kept(found, "train", size=size, fit=fit, tell=lambda done, of: None)
+    train, _ = _made_split(kept)
+    return tuple(listed.paths[row] for row in train)
+
+
 def load_unseen(
     name: str, *, size: int, fit: Fit, image: str | None = None, label: str | None = None
 ) -> tuple[ImageSet, str]:

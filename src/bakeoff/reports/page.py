@@ -38,12 +38,12 @@ def html(comparison: Comparison, *, words: Words, images: interactive.Told | Non
         images: what the runs told by image; read here where it is not given.
     """
     images = images or interactive.told(comparison)
-    environment = _environment()
+    templates = environment()
     pictures = [_drawn(picture) for picture in interactive.figures(comparison, words=words, images=images)]
     plotly = _inside_script(interactive.script()) if pictures else ""
-    style = environment.get_template("page.css").render(colours=canvas)
-    script = environment.get_template("page.js").render()
-    text = environment.get_template("page.html").render(
+    style = templates.get_template("page.css").render(colours=canvas)
+    script = templates.get_template("page.js").render()
+    text = templates.get_template("page.html").render(
         words=words,
         study=comparison.study,
         departures=formats.departures(comparison.study, words),
@@ -59,20 +59,20 @@ def html(comparison: Comparison, *, words: Words, images: interactive.Told | Non
         script=script,
         plotly=plotly,
         present=_ADDS_STYLE.findall(plotly),
-        policy=_policy(scripts=[script, *([plotly] if plotly else [])], styles=[style, ""]),
+        policy=policy(scripts=[script, *([plotly] if plotly else [])], styles=[style, ""]),
         zip=zip,
     )
     return text.encode(errors="replace").decode()  # half a character, of a file's name, has no place in UTF-8
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
     """Return the templates; every value is escaped, and one that is missing is an error."""
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
-    environment.trim_blocks = environment.lstrip_blocks = True
-    return environment
+    found = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    found.trim_blocks = found.lstrip_blocks = True
+    return found
 
 
-def _policy(*, scripts: list[str], styles: list[str]) -> str:
+def policy(*, scripts: list[str], styles: list[str]) -> str:
     """Return what the page may do: these scripts, these styles, pictures that it holds itself, and nothing else."""
     allowed = {
         "default-src": "'none'",

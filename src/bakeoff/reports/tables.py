@@ -85,8 +85,8 @@ def leaderboard(comparison: Comparison) -> pd.DataFrame:
     Returns:
         Columns LEADERBOARD. `best`: alone at rank 1, before others that have a rank, and with a network that is no
         other arm's. `repeated`: names of arms with the same recipe, as text. `changes`: what the arm changes in the
-        control, as text. `balanced`: the mean recall of the classes, where these are of unequal size. `by_seed`: seed ->
-        top-1 of finished runs. `folders`: seed -> folder of every run there is. `diverged`: seeds that diverged.
+        control, as text. `balanced`: the mean recall of the classes, where these are of unequal size. `by_seed`: seed
+        -> top-1 of finished runs. `folders`: seed -> folder of every run there is. `diverged`: seeds that diverged.
     """
     ranks = [score.rank for score in comparison.arms]
     alone = ranks.count(1) == 1 and sum(rank is not None for rank in ranks) > 1

@@ -208,6 +208,12 @@ def top_confusions(confusion: np.ndarray, k: int) -> list[tuple[int, int, int]]:
     return [(int(true), int(called), int(n)) for true, called in cells if (n := mistakes[true, called])]
 
 
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """Return what logits [n classes] say as probabilities, float64 [n classes], rows summing to 1."""
+    shares: np.ndarray = np.exp(_log_softmax(logits))
+    return shares
+
+
 def _log_softmax(logits: np.ndarray) -> np.ndarray:
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     normalised: np.ndarray = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bakeoff.data import decode, listing
 from bakeoff.errors import DataError
+from bakeoff.results import metrics
 from bakeoff.training.trained import Trained
 
 BATCH = 256  # pictures decoded and shown at a time
@@ -108,10 +109,7 @@ def predict(
 
 def probabilities(model: Trained, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return the probabilities, float64 [n classes], of pictures of the network's size, uint8 [n h w 3]."""
-    logits = model.evaluate(model.pictures(pixels)).logits.astype(np.float64)
-    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares: NDArray[np.float64] = raised / raised.sum(axis=1, keepdims=True)
-    return shares
+    return metrics.probabilities(model.evaluate(model.pictures(pixels)).logits)
 
 
 def _below(folder: Path) -> Iterator[Path]:

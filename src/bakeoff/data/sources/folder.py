@@ -69,9 +69,17 @@ def _pictures(folder: Path, skipped: Counter[str]) -> Iterator[tuple[Path, str]]
             path = here / name
             if not listing.is_picture(name) or name.startswith("."):
                 listing.count(skipped, name)
-            elif path.is_symlink() and not path.resolve().is_relative_to(root):
+            elif path.is_symlink() and not _leads_inside(path, root):
                 skipped[LINKS] += 1
             elif not relative:
                 skipped[LOOSE] += 1
             else:
                 yield path, relative[0]
+
+
+def _leads_inside(link: Path, root: Path) -> bool:
+    """Tell whether a link ends below the root; one that leads to itself ends nowhere."""
+    try:
+        return link.resolve().is_relative_to(root)
+    except (OSError, RuntimeError):
+        return False
