@@ -433,3 +433,13 @@ def test_names_are_data(name: str) -> None:
     assert comparison.arm(name).name == name
     assert comparison.contrasts[0].a == name
     assert any(name in warning for warning in comparison.warnings)
+
+
+def test_pictures_that_changed_between_runs_are_told(whole: tuple[Study, dict[str, Record]]) -> None:
+    """Own pictures are named by where they lie: what lies there may change, and no recipe says so."""
+    study, found = whole
+    same = {digest: summarised(record, data_fingerprint="a") for digest, record in found.items()}
+    last = next(reversed(same))
+    other = same | {last: summarised(found[last], data_fingerprint="b")}
+    told = "Runs saw other pictures: cifar100 has changed."
+    assert [told in compare(study, records).warnings for records in (found, same, other)] == [False, False, True]

@@ -369,6 +369,11 @@ def _mixtures(records: Sequence[Record]) -> Iterator[str]:
         values = sorted({str(record.environment[key]) for record in records if key in record.environment})
         if len(values) > 1:
             yield f"Runs differ in {key}: {', '.join(value[:60] for value in values[:4])}."
+    pictures: dict[str, tuple[str, set[str]]] = {}
+    for record in records:
+        if seen := record.summary.get("data_fingerprint"):
+            pictures.setdefault(str(record.recipe.data.source), (record.recipe.data.name, set()))[1].add(str(seen))
+    yield from (f"Runs saw other pictures: {name} has changed." for name, seen in pictures.values() if len(seen) > 1)
     versions = [record.environment.get("versions") for record in records]
     torches = sorted({str(found["torch"]) for found in versions if isinstance(found, Mapping) and "torch" in found})
     if len(torches) > 1:

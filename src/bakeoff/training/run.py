@@ -246,6 +246,7 @@ def _finish(recipe: Recipe, run: Run, share: Share, trainer: Trainer) -> None:
         "epochs": recipe.epochs,
         "steps": trainer.position.step,
         "train_images": len(share.train),
+        "data_fingerprint": share.source_fingerprint,
         "selected_on": "last epoch" if trainer.val is None else f"val/top1, epoch {trainer.best_epoch}",
         "params_m": price.params / 1e6 if price else None,
         "macs_g": price.macs / 1e9 if price else None,
