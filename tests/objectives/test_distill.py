@@ -253,7 +253,7 @@ def test_options_are_what_they_were_said_to_be() -> None:
     common = {"label_weight": 1.0, "teacher_weight": 1.0, "label_smoothing": 0.0}
     logits = {**common, "standardise": False}
     assert {name: inspect.getfullargspec(made).kwonlydefaults for name, made in OBJECTIVES.items()} == {
-        "classify": {"label_smoothing": 0.0},
+        "classify": {"label_smoothing": 0.0, "focal_gamma": 0.0, "class_weights": None},
         "kd": {**logits, "temperature": 4.0, "label_weight": 0.1, "teacher_weight": 0.9},
         "logits": logits,
         "dkd": {**logits, "temperature": 4.0, "target_weight": 1.0, "non_target_weight": 8.0, "warmup": 1 / 12},

@@ -60,6 +60,11 @@ class Objective(Protocol):
         ...
 
 
+def adapter(objective: Objective) -> nn.Module | None:
+    """Return the objective's own small modules, which are trained and then dropped; None where it has none."""
+    return objective if isinstance(objective, nn.Module) and any(True for _ in objective.parameters()) else None
+
+
 class LogitTerm(Protocol):
     """A loss between the logits of a student and of its teacher."""
 

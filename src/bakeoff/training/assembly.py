@@ -23,6 +23,7 @@ from bakeoff.errors import RecipeError
 from bakeoff.models import cost, stages
 from bakeoff.objectives import Objective
 from bakeoff.objectives.classify import balanced_weights
+from bakeoff.objectives.outcome import adapter
 from bakeoff.optim import average, schedules
 from bakeoff.recipe import Recipe
 from bakeoff.training.device import Device, resolve
@@ -260,9 +261,8 @@ def _objective(recipe: Recipe, network: nn.Module, images: ImageSet, teacher: Te
 
 def _trained(network: nn.Module, objective: Objective) -> nn.Module:
     """Return what the optimizer is made for: the network, and the objective's own modules where it has any."""
-    if isinstance(objective, nn.Module) and any(True for _ in objective.parameters()):
-        return nn.ModuleDict({"model": network, "objective": objective})
-    return network
+    own = adapter(objective)
+    return network if own is None else nn.ModuleDict({"model": network, "objective": own})
 
 
 def followed(measure: Callable[[nn.Module, Shape], T], network: nn.Module, shape: Shape) -> T | None:

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from bakeoff.data.batches import Batch, Batches
 from bakeoff.objectives import Objective
+from bakeoff.objectives.outcome import adapter
 from bakeoff.optim import set_lr
 from bakeoff.training.device import Device
 from bakeoff.training.teacher import Teacher
@@ -48,8 +49,7 @@ class Parts:
     @property
     def adapter(self) -> nn.Module | None:
         """The objective's own small modules, which are trained and then dropped; None where it has none."""
-        objective = self.objective
-        return objective if isinstance(objective, nn.Module) and any(True for _ in objective.parameters()) else None
+        return adapter(self.objective)
 
     @property
     def terms(self) -> tuple[str, ...]:
