@@ -166,9 +166,19 @@ def test_groups_stay_together(num: int, classes: int, fraction: float, seed: int
     train, held = hold_out(labels, fraction=fraction, seed=seed, groups=groups)
     assert sorted([*train, *held]) == list(range(num))
     assert not set(groups[train]) & set(groups[held])
+    assert set(labels[train]) == set(labels)  # every class keeps a picture to train on
+    assert len(held) <= round(fraction * num)
 
 
 def test_groups_of_one_are_no_groups() -> None:
     labels = np.repeat(np.arange(4), 25)
     plain, grouped = (hold_out(labels, fraction=0.2, seed=5, groups=groups) for groups in (None, np.arange(100)))
     assert np.array_equal(plain[1], grouped[1])
+
+
+def test_a_group_that_is_too_large_stays_where_it_is() -> None:
+    labels = np.repeat([0, 1], 50)
+    groups = np.where(np.arange(100) % 50 < 46, labels, 10 + np.arange(100))  # 46 of each class are one group
+    train, held = hold_out(labels, fraction=0.2, seed=0, groups=groups)
+    assert np.bincount(labels[train]).tolist() == [46, 46]
+    assert np.bincount(labels[held]).tolist() == [4, 4]

@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import shutil
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -350,3 +351,176 @@ def test_the_real_traffic_signs(bakeoff_data: Path) -> None:
     assert len(listing.missing(found)["test"]) == 8
     train = load("folder:traffic_signs", size=8)
     assert train.shape == (3, 8, 8)
+
+
+# What two looks at the same words may not mix up
+
+
+def test_two_folders_of_one_name_are_two_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal names, sizes and times of content, as archives restore them."""
+    monkeypatch.delenv("BAKEOFF_DATA", raising=False)
+    found = []
+    for place, shade in (("a", 10), ("b", 200)):
+        for name in ("x", "y"):
+            for number in range(5):
+                path = tmp_path / place / "pics" / name / f"{number}.bmp"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (9, 9), (shade, number, 0)).save(path)
+                os.utime(path, (0, 0))
+        monkeypatch.chdir(tmp_path / place)
+        found.append(load("folder:pics"))
+    assert [int(images.images[0, 0, 0, 0]) for images in found] == [10, 200]
+
+
+def test_a_file_that_was_replaced_with_its_time_kept_is_another(tmp_path: Path) -> None:
+    root = pictures.folder(tmp_path, {"": {"red": 5, "blue": 5}})
+    for number, path in enumerate(sorted(root.rglob("*.png"))):
+        path.unlink()
+        Image.new("RGB", (9, 9), (number, 1, 1)).save(path.with_suffix(".bmp"))
+    before = load(f"folder:{root}").fingerprint
+    path = root / "red" / "001.bmp"
+    about = path.stat()
+    Image.new("RGB", (9, 9), (99, 2, 2)).save(path)
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert path.stat().st_size == about.st_size
+    assert load(f"folder:{root}").fingerprint != before
+
+
+def test_every_file_of_a_table_counts(tmp_path: Path) -> None:
+    root = hub_folder(tmp_path / "set", {"train": {"red": 5, "blue": 5}, "test": {"red": 1}})
+    second = hub_folder(tmp_path / "other", {"train": {"grey": 4}}) / "train-00000-of-00001.parquet"
+    shutil.copy(second, root / "train-00001.parquet")
+    before = load(f"parquet:{root}").fingerprint
+    changed = hub_folder(tmp_path / "more", {"train": {"red": 4}}) / "train-00000-of-00001.parquet"
+    shutil.copy(changed, root / "train-00001.parquet")
+    assert load(f"parquet:{root}").fingerprint != before
+    rows = own.listing(f"parquet:{root}").parts["train"].paths
+    assert str(rows[-1]).endswith("train-00001.parquet:3")
+
+
+def test_the_column_of_pictures_counts(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {name: [png(colour, i) for i in range(12)] for name, colour in pictures.COLOURS.items()}
+    pq.write_table(pa.table({**columns, "label": ["a", "b", "c"] * 4}), tmp_path / "all.parquet")
+    found = [load(f"parquet:{tmp_path / 'all.parquet'}", image=name) for name in columns]
+    assert [set(colour_of(images)) for images in found] == [{name} for name in columns]
+
+
+def test_parts_may_stand_in_folders(tmp_path: Path) -> None:
+    for part, num in (("train", 6), ("test", 3)):
+        made = hub_folder(tmp_path / "made" / part, {"x": {"red": num, "blue": num}})
+        (tmp_path / "set" / "default" / part).mkdir(parents=True)
+        shutil.copy(made / "x-00000-of-00001.parquet", tmp_path / "set" / "default" / part / "0000.parquet")
+    parts = own.listing(f"parquet:{tmp_path / 'set'}").parts
+    assert {part: len(listed) for part, listed in parts.items()} == {"train": 12, "test": 6}
+
+
+def test_a_made_test_part_has_nothing_of_validation(tmp_path: Path) -> None:
+    root = pictures.folder(tmp_path, {"train": {"red": 30, "blue": 30}})
+    for path in sorted((root / "train").rglob("*.png"))[::2]:
+        copy = root / "val" / path.parent.name / path.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    train, test = load(f"folder:{root}"), load(f"folder:{root}", "test")
+    assert len(test) > 0
+    assert train.groups is not None
+    assert test.groups is not None
+    assert not set(train.groups.tolist()) & set(test.groups.tolist())
+
+
+def test_the_made_test_part_does_not_depend_on_size_or_fit(tmp_path: Path) -> None:
+    root = pictures.folder(tmp_path, {"": {"red": 20, "blue": 20}})
+    plain = Image.new("RGB", (20, 16), (100, 100, 100))
+    for number, shade in enumerate((100, 101)):  # alike in small, but not one file
+        plain.putpixel((0, 0), (shade, 0, 0))
+        plain.save(root / "red" / f"plain{number}.png")
+    names = []
+    for size in (8, 16, 20):
+        test = load(f"folder:{root}", "test", size=size)
+        assert test.rows is not None
+        names.append(test.rows.tolist())
+    assert names[0] == names[1] == names[2]
+
+
+@pytest.mark.parametrize("limit", [4, 10, 30])
+def test_a_limit_leaves_validation_whole(tmp_path: Path, limit: int) -> None:
+    from bakeoff.launch.workshop import num_images
+    from bakeoff.recipe import resolve
+    from bakeoff.training import assembly
+
+    root = pictures.folder(tmp_path, {"train": {"red": 20, "blue": 20}, "val": {"red": 50, "blue": 50}})
+    settings = [f"data=folder:{root}", f"data.limit={limit}", "batch_size=4", "protocol=dev"]
+    recipe = resolve("resnet_20", overrides=settings)
+    share = assembly.load(recipe)
+    assert share.val is not None
+    assert (len(share.train), len(share.val)) == (limit, 100)
+    assert set(share.train.labels.tolist()) == {0, 1}
+    assert num_images(recipe)[:2] == (limit, 100)
+
+
+@pytest.mark.parametrize("name", ["x # y", "a: b", "trail ", "[red]", "null", "1e3", "{}", "'q"])
+def test_a_folder_may_be_called_anything_on_the_command_line(name: str, tmp_path: Path) -> None:
+    from bakeoff.recipe import resolve
+
+    pictures.folder(tmp_path / name, {"": {"red": 3, "blue": 3}})
+    for key in ("data", "data.name", "dataset"):
+        recipe = resolve("resnet_20", overrides=[f"{key}=folder:{tmp_path}/{name}"])
+        assert recipe.data.name == f"folder:{tmp_path}/{name}"
+    assert len(own.listing(recipe.data.name).parts["train"]) == 6
+
+
+def test_a_class_that_no_text_can_name(tmp_path: Path) -> None:
+    root = pictures.folder(tmp_path, {"": {"red": 3, "blue": 3}})
+    os.rename(os.fsencode(root / "red"), os.fsencode(root) + b"/r\xe9d")
+    with pytest.raises(DataError, match=r"names in UTF-8"):
+        own.listing(f"folder:{root}")
+
+
+def test_letters_that_are_composed_otherwise_are_the_same(tmp_path: Path) -> None:
+    for part, form in (("train", "NFC"), ("test", "NFD")):
+        for name in ("café", "thé"):
+            pictures.draw(tmp_path / part / unicodedata.normalize(form, name) / "a.png", (9, 9, 9), seed=len(part))
+    assert own.listing(f"folder:{tmp_path}").classes == ("café", "thé")
+
+
+def test_pictures_beside_the_parts_are_counted(tmp_path: Path) -> None:
+    root = pictures.folder(tmp_path, {"train": THREE, "dev": {"red": 4}})
+    assert own.listing(f"folder:{root}").skipped == {"pictures in dev/": 4}
+
+
+def test_a_csv_that_waits_forever(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "set.csv")
+    with pytest.raises(DataError, match=r"no regular file"):
+        load(f"csv:{tmp_path / 'set.csv'}")
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([["path", "label"], ["a", "b.png", "x"]], r"line 2: found more cells"),
+        ([["path", "label", "label"], ["a.png", "x", "y"]], r"several columns 'label'"),
+    ],
+)
+def test_a_csv_of_a_sloppy_hand(tmp_path: Path, rows: list[list[str]], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load(write_csv(tmp_path / "set.csv", rows))
+
+
+def test_a_file_in_two_parts_is_told(tmp_path: Path) -> None:
+    root = pictures.folder(tmp_path, {"": {"red": 3, "blue": 3}})
+    rows = [
+        [f"{name}/00{i}.png", name, part] for name in ("red", "blue") for i in range(3) for part in ("train", "test")
+    ]
+    name = write_csv(root / "set.csv", [["path", "label", "split"], *rows])
+    (line,) = own.remarks(own.listing(name))
+    assert line.startswith("6 files of test are in another part as well")
+
+
+def test_here_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures.folder(tmp_path / "root" / "mine", {"": {"red": 3, "blue": 3}})
+    pictures.folder(tmp_path / "here" / "mine", {"": {"green": 4, "grey": 4}})
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("BAKEOFF_DATA", str(tmp_path / "root"))
+    assert own.listing("folder:./mine").classes == ("green", "grey")

@@ -116,8 +116,11 @@ def test_other_pictures_are_matched_by_name(finished: Run, tmp_path: Path) -> No
     more = pictures.folder(tmp_path / "more", {"": {"red": 2, "grey": 2}})
     with pytest.raises(DataError, match=r"classes that it was not trained on \(grey\)"):
         training.read_other(finished, Data(name=f"folder:{more}"), plugin=tiny.PLAIN)
-    with pytest.raises(RecipeError, match=r"its own"):
-        training.read_other(finished, finished.recipe().data, plugin=tiny.PLAIN)
+    for spelling in ("{}", "{}/", "{}/../{}"):
+        own_place = finished.recipe().data.name.partition(":")[2]
+        respelt = spelling.format(own_place, Path(own_place).name)
+        with pytest.raises(RecipeError, match=r"its own"):
+            training.read_other(finished, Data(name=f"folder:{respelt}"), plugin=tiny.PLAIN)
     with pytest.raises(DataError, match=r"classes that it was not trained on"):
         training.read_other(finished, Data(name="digits"), plugin=tiny.PLAIN)
 
@@ -137,3 +140,16 @@ def test_reserved_validation_is_validated_on(tmp_path: Path) -> None:
     summary = run.read_json(run.summary_path)
     assert summary["val"]["n"] == 7
     assert summary["train_images"] == 32  # a fifth of the training pictures are set apart to test on
+
+
+def test_test_is_not_read_of_pictures_that_have_changed(tmp_path: Path) -> None:
+    """A made test part is drawn anew when files come: among it would be what was learnt. No look is recorded."""
+    root = pictures.folder(tmp_path / "set", {"": {"red": 20, "blue": 20}})
+    data = (f"data=folder:{root}", "data.size=8", "batch_size=8", "epochs=1", "data.limit=null")
+    run = runs.start(tmp_path / "logs" / "tiny" / "changed", *data, model=tiny.PLAIN)
+    pictures.draw(root / "red" / "new.png", pictures.COLOURS["red"], seed=999)
+    with pytest.raises(DataError, match=r"the pictures that the run was trained on"):
+        training.read_test(run, plugin=tiny.PLAIN)
+    assert "test_reads" not in run.read_json(run.summary_path)
+    (root / "red" / "new.png").unlink()
+    assert training.read_test(run, plugin=tiny.PLAIN).summary["test"]["n"] == 8

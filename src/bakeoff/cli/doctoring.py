@@ -181,7 +181,7 @@ def _print(diagnosis: "Diagnosis", page: Path, *, fix: Path | None) -> None:
         rows = [
             {
                 "": health.SEVERITIES[finding.severity],
-                "found": escape(_printable(finding.title)),
+                "found": _printable(finding.title),
                 "pictures": finding.num_pictures or None,
             }
             for finding in diagnosis.findings

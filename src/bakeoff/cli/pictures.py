@@ -24,21 +24,44 @@ SHOWN = 20  # pictures on the screen; a file holds all
 _log = logging.getLogger(__name__)
 
 
-def prepare(recipes: Iterable["Recipe"]) -> None:
+def prepare(recipes: Iterable["Recipe"]) -> dict[str, str]:
     """Decode the own pictures of these recipes before anything else, with a bar, and say what is odd about them.
+
+    Returns:
+        The fingerprint of each source's training pictures, by the text of the source.
 
     Raises:
         RecipeError, DataError, StorageError: they are not there, cannot be read, or cannot be kept.
     """
     sources = {str(recipe.data.source): recipe.data.source for recipe in recipes if not recipe.data.is_published}
-    for source in sources.values():
+    fingerprints = {}
+    for key, source in sources.items():
         from bakeoff.data import own
 
         columns = {"image": source["image"], "label": source["label"]}
         for line in own.remarks(own.listing(source["name"], **columns)):
             _log.warning("%s: %s.", source["name"], line)
         with counting("decoding pictures") as tell:
-            own.load(part="train", tell=tell, **source)
+            fingerprints[key] = own.load(part="train", tell=tell, **source).fingerprint
+    return fingerprints
+
+
+def warn_of_changed(recipes: Iterable["Recipe"], fingerprints: dict[str, str], *, root: Path) -> None:
+    """Say which finished runs saw other pictures than lie there now; they are reported as they are."""
+    from bakeoff.results import store
+
+    records, _ = store.records_of(recipes, root=root)
+    changed = [
+        record
+        for record in records.values()
+        if (now := fingerprints.get(str(record.recipe.data.source)))
+        and record.summary.get("data_fingerprint", now) != now
+    ]
+    if changed:
+        hint = "Move them away to train anew."
+        _log.warning(
+            "%d runs saw other pictures than there are now, such as %s. %s", len(changed), changed[0].folder, hint
+        )
 
 
 def predict(
@@ -64,6 +87,8 @@ def predict(
     names, settings = words.split(arguments)
     if len(names) < 2:
         hint = "For example: bakeoff predict logs/resnet18/signs photo.jpg"
+        if settings:
+            hint = f"'{settings[0]}' was read as a setting; a file of that name is ./{settings[0]}"
         raise RecipeError("command line", found=f"{len(names)} names", expected="a run, and pictures", hint=hint)
     if out is not None and out.exists():
         raise RecipeError("--out", found=f"'{out}', which exists", expected="a new file")

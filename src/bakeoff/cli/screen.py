@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -40,9 +41,9 @@ FOR_MACHINES = ("file", "folder", "year")  # the year stands with the paper
 
 def console(*, stderr: bool = False) -> Console:
     """Return a console of at most 100 columns; where it is no terminal nothing is wrapped or cut."""
-    found = Console(stderr=stderr, highlight=False)
+    found = Console(stderr=stderr, highlight=False, emoji=False)
     width = min(found.width, WIDTH) if found.is_terminal else NO_LIMIT
-    return Console(stderr=stderr, highlight=False, width=width)
+    return Console(stderr=stderr, highlight=False, emoji=False, width=width)
 
 
 def set_up_logging() -> None:
@@ -116,7 +117,7 @@ def print_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
 def print_record(record: "Record", *, pictures: Sequence[Path] = ()) -> None:
     """Print a run's answer, where its things are, and what to type next."""
     out, summary, recipe = console(), record.summary, record.recipe
-    place = f"{recipe.model.name} on {recipe.data.name}"
+    place = escape(f"{recipe.model.name} on {recipe.data.name}")
     if record.status != "finished":
         out.print(f"[bold]{place}[/]: {record.status}, {len(record.rows)} of {recipe.epochs} epochs")
     for part in ("test", "val"):

@@ -63,8 +63,9 @@ def conduct(study: "Study", *, root: Path, jobs: int | None, lang: str, as_json:
 
     study = teachers.identified_in(study, root=root)
     found = check.check(study, root=root, jobs=jobs)
+    recipes = study.recipes().values()
+    pictures.warn_of_changed(recipes, pictures.prepare(recipes), root=root)
     if found.to_do:
-        pictures.prepare(study.recipes().values())
         check.measure_teachers(study, root=root)
     studies.keep(study, root=root)
     if not as_json:

@@ -97,7 +97,7 @@ def hold_out(
 
     The second part gets round(fraction * n) pictures, spread as evenly as whole numbers allow. The first
     keeps at least one picture of every class, which can leave the second short where classes have very few.
-    Where there are groups, these are what is counted and parted; a group counts for the class of its first picture.
+    A group goes to the second part only where all of it has room there, so that this can come out short.
 
     Args:
         labels: int [n].
@@ -113,13 +113,12 @@ def hold_out(
     """
     if not 0.0 <= fraction < 1.0:
         raise RecipeError("hold_out fraction", found=str(fraction), expected="a number in [0, 1)")
-    member_of: Indices | slice = slice(None)
-    if groups is not None:
-        _, first, member_of = np.unique(groups, return_index=True, return_inverse=True)
-        labels = labels[first]
     _, sizes = np.unique(labels, return_counts=True)
-    total = round(fraction * len(labels))
-    chosen = _draw(labels, total=total, at_least=sizes * 0, at_most=sizes - 1, key=(seed, "hold_out"))[member_of]
+    total, key = round(fraction * len(labels)), (seed, "hold_out")
+    if groups is None:
+        chosen = _draw(labels, total=total, at_least=sizes * 0, at_most=sizes - 1, key=key)
+    else:
+        chosen = _draw_groups(labels, groups, total=total, key=key)
     return np.flatnonzero(~chosen).astype(np.int64), np.flatnonzero(chosen).astype(np.int64)
 
 
@@ -153,6 +152,37 @@ def _draw(
     Raw numbers, because numpy promises those of a bit generator for ever, and its shuffles only for a
     version.
     """
+    class_of, sizes, rank, ties = _ranked(labels, key)
+    counts = _apportion(sizes, total=total, at_least=at_least, at_most=at_most, ties=ties)
+    return rank < counts[class_of]
+
+
+def _draw_groups(
+    labels: NDArray[np.integer], groups: Indices, *, total: int, key: tuple[int, str]
+) -> NDArray[np.bool_]:
+    """Mark about `total` pictures, bool [n], whole groups of them, and not all of any class.
+
+    Groups are gone through in the order of their first drawn picture; where each is of one picture, it is `_draw`.
+    """
+    class_of, sizes, rank, ties = _ranked(labels, key)
+    room = _apportion(sizes, total=total, at_least=sizes * 0, at_most=sizes - 1, ties=ties)
+    _, group_of, num = np.unique(groups, return_inverse=True, return_counts=True)
+    members = np.split(np.argsort(group_of, kind="stable"), np.cumsum(num)[:-1])
+    chosen, is_decided = np.zeros(len(labels), dtype=bool), np.zeros(len(num), dtype=bool)
+    for picture in np.lexsort((class_of, rank)):
+        group = group_of[picture]
+        if is_decided[group]:
+            continue
+        is_decided[group] = True
+        of_class, needed = np.unique(class_of[members[group]], return_counts=True)
+        if (needed <= room[of_class]).all():
+            room[of_class] -= needed
+            chosen[members[group]] = True
+    return chosen
+
+
+def _ranked(labels: NDArray[np.integer], key: tuple[int, str]) -> tuple[Indices, Indices, Indices, NDArray[np.uint64]]:
+    """Return each picture's class [n] and rank within it [n], the sizes of classes, and how to break ties of these."""
     seed, purpose = key
     if seed < 0:
         raise RecipeError("seed", found=str(seed), expected="a whole number from 0 on")
@@ -161,9 +191,7 @@ def _draw(
     by_class = np.lexsort((stream.random_raw(len(labels)), class_of))
     rank = np.empty(len(labels), dtype=np.int64)
     rank[by_class] = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    ties = stream.random_raw(len(sizes))
-    counts = _apportion(sizes, total=total, at_least=at_least, at_most=at_most, ties=ties)
-    return rank < counts[class_of]
+    return class_of, sizes, rank, stream.random_raw(len(sizes))
 
 
 def _apportion(sizes: Indices, *, total: int, at_least: Indices, at_most: Indices, ties: NDArray[np.uint64]) -> Indices:

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,12 +29,14 @@ class Listed:
         labels: int64 [n], indices into the classes.
         groups: int64 [n], equal where pictures belong together; None where nothing is said of that.
         encoded: what gives a row's whole file; None where `paths` are files.
+        files: what the rows are read from, where `paths` are none.
     """
 
     paths: tuple[Path, ...]
     labels: Indices
     groups: Indices | None = None
     encoded: Callable[[int], bytes] | None = None
+    files: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -53,6 +56,7 @@ class Listed:
             paths=tuple(self.paths[row] for row in rows),
             labels=self.labels[rows],
             groups=None if self.groups is None else self.groups[rows],
+            files=self.files,
             encoded=None if encoded is None else lambda row: encoded(int(rows[row])),
         )
 
@@ -74,8 +78,12 @@ class Listing:
     skipped: Mapping[str, int] = field(default_factory=dict)
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: Path, *, what: str = "a picture") -> bytes:
     """Return a file's content, if it is a regular file of a picture's size; nothing that waits or never ends is read.
+
+    Args:
+        path: of the file.
+        what: it should be, for messages.
 
     Raises:
         DataError: it is not.
@@ -85,14 +93,14 @@ def read_file(path: Path) -> bytes:
         with open(descriptor, "rb") as file:
             about = os.fstat(descriptor)
             if not stat.S_ISREG(about.st_mode):
-                raise DataError(str(path), found="no regular file", expected="a picture")
+                raise DataError(str(path), found="no regular file", expected=what)
             if about.st_size > decode.MOST_BYTES:
                 found, most = f"{about.st_size:,} bytes", f"{decode.MOST_BYTES:,}"
-                raise DataError(str(path), found=found, expected=f"a picture of at most {most}")
+                raise DataError(str(path), found=found, expected=f"{what} of at most {most}")
             return file.read(decode.MOST_BYTES)
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         reason = getattr(error, "strerror", None) or error
-        raise DataError(str(path), found=f"'{reason}'", expected="a picture to read") from error
+        raise DataError(str(path), found=f"'{reason}'", expected=f"{what} to read") from error
 
 
 def assemble(
@@ -101,6 +109,7 @@ def assemble(
     *,
     groups: Mapping[OwnPart, Sequence[str]] | None = None,
     encoded: Mapping[OwnPart, Callable[[int], bytes]] | None = None,
+    files: Mapping[OwnPart, Sequence[Path]] | None = None,
     skipped: Mapping[str, int] | None = None,
     order: Sequence[str] = (),
 ) -> Listing:
@@ -111,13 +120,15 @@ def assemble(
         rows: part -> path and class of each picture.
         groups: part -> the group of each picture; an empty one is a group of its own.
         encoded: part -> what gives a row's file, where the paths are none.
+        files: part -> what these are read from.
         skipped: what was passed over, and how often.
         order: of the classes, where the source has one; it may name some that have no picture.
 
     Raises:
         DataError: nothing to train on, fewer than two classes, or classes that only test or validation has.
     """
-    parts = {part: rows[part] for part in PARTS if rows.get(part)}
+    parts = {part: [(path, _class(name, place)) for path, name in rows[part]] for part in PARTS if rows.get(part)}
+    numbers = _numbered(groups) if groups else {}
     passed = ", ".join(f"{count} {what}" for what, count in (skipped or {}).items())
     told = f" ({passed} passed over)" if passed else ""
     if "train" not in parts:
@@ -138,8 +149,9 @@ def assemble(
             part: Listed(
                 paths=tuple(path for path, _ in pictures),
                 labels=np.array([index[name] for _, name in pictures], dtype=np.int64),
-                groups=_numbered(groups[part]) if groups and part in groups else None,
+                groups=numbers.get(part),
                 encoded=encoded[part] if encoded else None,
+                files=tuple(files[part]) if files else (),
             )
             for part, pictures in parts.items()
         },
@@ -167,8 +179,27 @@ def count(skipped: Counter[str], name: str) -> None:
         skipped[Path(name).suffix.lower() or "without an ending"] += 1
 
 
-def _numbered(names: Sequence[str]) -> Indices:
-    """Number groups by name [n]; a picture without one is a group of its own."""
-    own = [name or f"\0{row}" for row, name in enumerate(names)]
-    _, numbers = np.unique(own, return_inverse=True)
-    return numbers.astype(np.int64)
+def _class(name: str, place: Path) -> str:
+    """Return a class's name as it is written everywhere; letters that are composed in another way are the same.
+
+    Raises:
+        DataError: a name that is no text, which no file of a run could hold.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        expected = "names in UTF-8: rename the folder"
+        raise DataError(str(place), found=f"a class called {os.fsencode(name)!r}", expected=expected) from None
+    return unicodedata.normalize("NFC", name)
+
+
+def _numbered(names: Mapping[OwnPart, Sequence[str]]) -> dict[OwnPart, Indices]:
+    """Number groups by name, over all parts; a picture without one is a group of its own."""
+    number: dict[str, int] = {}
+    return {
+        part: np.array(
+            [number.setdefault(name or f"\0{part}{row}", len(number)) for row, name in enumerate(of_part)],
+            dtype=np.int64,
+        )
+        for part, of_part in names.items()
+    }

@@ -1,8 +1,8 @@
 """A person's own pictures: `folder:PATH`, `csv:FILE`, `parquet:PATH`, `hf:OWNER/NAME`.
 
 They are listed by name, decoded and brought to one size once, and kept in the cache. What belongs together stays
-together when they are parted: pictures of equal pixels, and those that a CSV puts into one group. A set without a test
-part gets one, the same on every machine.
+together when they are parted: equal files, and pictures that a CSV puts into one group. A set without a test
+part gets one, the same on every machine as long as its files are.
 """
 
 import hashlib
@@ -55,10 +55,10 @@ def listing(name: str, *, image: str | None = None, label: str | None = None) ->
         raise RecipeError("data", found=f"'{name}'", expected=f"one of {expected}")
     if kind == "hf":
         return tables.read_hub(rest, image=image, label=label)
-    place = _place(rest)
+    found = place(rest)
     if kind == "parquet":
-        return tables.read_parquet(place, image=image, label=label)
-    return csv_table.read(place) if kind == "csv" else folder.read(place)
+        return tables.read_parquet(found, image=image, label=label)
+    return csv_table.read(found) if kind == "csv" else folder.read(found)
 
 
 def describe(name: str, *, size: int, image: str | None = None, label: str | None = None) -> Dataset:
@@ -110,7 +110,7 @@ def load(
         StorageError: the cache cannot be written.
     """
     found = listing(name, image=image, label=label)
-    kept = _kept(found, part, size=size, fit=fit, tell=tell)
+    kept = _kept(found, part, how=f"{size} {fit} {image}", size=size, fit=fit, tell=tell)
     if "test" in found.parts:
         return kept
     train, test = _made_split(kept)
@@ -128,7 +128,7 @@ def paths(name: str, *, size: int, fit: Fit, image: str | None = None, label: st
     listed, _ = _to_train(found)
     if "test" in found.parts:
         return listed.paths
-    kept = _kept(found, "train", size=size, fit=fit, tell=lambda done, of: None)
+    kept = _kept(found, "train", how=f"{size} {fit} {image}", size=size, fit=fit, tell=lambda done, of: None)
     train, _ = _made_split(kept)
     return tuple(listed.paths[row] for row in train)
 
@@ -142,17 +142,17 @@ def load_unseen(
         RecipeError, DataError, StorageError: as `load`.
     """
     found = listing(name, image=image, label=label)
-    kept = _kept(found, "test", size=size, fit=fit, tell=lambda done, of: None)
+    kept = _kept(found, "test", how=f"{size} {fit} {image}", size=size, fit=fit, tell=lambda done, of: None)
     return kept, "test" if "test" in found.parts else "all pictures"
 
 
-def _kept(found: Listing, part: Part, *, size: int, fit: Fit, tell: Tell) -> ImageSet:
+def _kept(found: Listing, part: Part, *, how: str, size: int, fit: Fit, tell: Tell) -> ImageSet:
     """Return one part from the cache, decoded into it if it is not there; of a set without a test part, everything."""
     is_parted = "test" in found.parts
     listed, reserved = (found.parts["test"], None) if is_parted and part == "test" else _to_train(found)
     return cache.remember(
         f"own-{found.place.stem[:40] or 'pictures'}-{part if is_parted else 'all'}",
-        _stamp(listed, found.classes, f"{size} {fit} {reserved}"),
+        _stamp(listed, found.classes, f"{how} {0 if reserved is None else len(reserved)}"),
         lambda: _decoded(listed, found.classes, reserved, size=size, fit=fit, tell=tell),
         num_bytes=len(listed) * (size * size * 3 + 16),
     )
@@ -167,9 +167,14 @@ def remarks(found: Listing) -> list[str]:
     ]
     if "test" not in found.parts:
         lines.append(
-            f"there is no test part: a fifth of all pictures is set apart as one, each class in proportion, the same "
-            f"every time (seed {SPLIT_SEED})"
+            "there is no test part: about a fifth of all pictures is set apart as one, each class in proportion, the "
+            f"same as long as the files are (seed {SPLIT_SEED})"
         )
+    seen: set[Path] = set()
+    for part, listed in found.parts.items():
+        if twice := seen.intersection(listed.paths):
+            lines.append(f"{len(twice):,} files of {part} are in another part as well, such as {min(twice)}")
+        seen.update(listed.paths)
     if found.skipped:
         told = ", ".join(f"{count:,} {what}" for what, count in sorted(found.skipped.items()))
         lines.append(f"passed over: {told}")
@@ -191,10 +196,11 @@ def statistics(images: ImageSet) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(mean.round(4).tolist()), tuple(np.where(std < 1e-3, 1.0, std).round(4).tolist())
 
 
-def _place(text: str) -> Path:
+def place(text: str) -> Path:
     """Return where a path leads: in $BAKEOFF_DATA if it is there, else from here."""
     root = places.data_root()
-    if root is not None and os.path.lexists(root / text):
+    means_here = text in (".", "..") or text.startswith(("./", "../"))
+    if root is not None and not means_here and os.path.lexists(root / text):
         return root / text
     return Path(text).expanduser()
 
@@ -209,12 +215,13 @@ def _to_train(found: Listing) -> tuple[Listed, Indices | None]:
 
 
 def _joined(first: Listed, second: Listed) -> Listed:
-    """Return the pictures of two parts, one after the other; their groups stay strangers to each other."""
+    """Return the pictures of two parts, one after the other."""
     groups = None
     if first.groups is not None and second.groups is not None:
-        groups = np.concatenate([first.groups, second.groups + first.groups.max(initial=-1) + 1])
+        groups = np.concatenate([first.groups, second.groups])
     return Listed(
         paths=first.paths + second.paths,
+        files=first.files + second.files,
         labels=np.concatenate([first.labels, second.labels]),
         groups=groups,
         encoded=lambda row: first.read(row) if row < len(first) else second.read(row - len(first)),
@@ -222,55 +229,60 @@ def _joined(first: Listed, second: Listed) -> Listed:
 
 
 def _made_split(whole: ImageSet) -> tuple[Indices, Indices]:
-    """Set a test part apart of what is not set apart already, each class in proportion, copies together."""
+    """Set a test part apart of what is not set apart already, nor belongs to it; each class in proportion."""
     reserved = whole.reserved if whole.reserved is not None else np.arange(0)
-    free = np.setdiff1d(np.arange(len(whole)), reserved)
-    groups = None if whole.groups is None else whole.groups[free]
+    groups = whole.groups if whole.groups is not None else np.arange(len(whole))
+    bound = np.flatnonzero(np.isin(groups, groups[reserved]))  # what is set apart, and its copies
+    free = np.setdiff1d(np.arange(len(whole)), bound)
+    groups = groups[free]
     train, test = images.hold_out(whole.labels[free], fraction=TEST_FRACTION, seed=SPLIT_SEED, groups=groups)
     if not len(test):
         found = f"{len(free)} pictures, of which none can be set apart to test on"
         raise DataError("data", found=found, expected="a test part, or at least two pictures of a class")
-    return np.sort(np.concatenate([free[train], reserved])), free[test]
+    return np.sort(np.concatenate([free[train], bound])), free[test]
 
 
 def _stamp(listed: Listed, classes: tuple[str, ...], how: str) -> str:
-    """Return a text that changes with any file: its name, size and time; and with what is made of them."""
+    """Return a text that changes with any file, its place or its times; and with what is made of them.
+
+    The time of its last change of any kind is among them: unlike the time of its content, nobody sets it back.
+    """
     lines = [how, repr(classes)]
-    about: dict[Path, str] = {}
-    for row, path in enumerate(listed.paths):
-        file = path
-        if not os.path.lexists(path):  # a row of a table
-            file = Path(str(path).rpartition(":")[0])
-        if file not in about:
-            try:
-                found = os.stat(file)
-            except (OSError, ValueError) as error:
-                reason = getattr(error, "strerror", None) or error
-                raise DataError(str(path), found=f"'{reason}'", expected="a picture to read") from error
-            about[file] = f"{found.st_size} {found.st_mtime_ns}"
-        group = "" if listed.groups is None else listed.groups[row]
-        lines.append(f"{path} {about[file]} {listed.labels[row]} {group}")
+    for file in listed.files or listed.paths:
+        try:
+            found = os.stat(file)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise DataError(str(file), found=f"'{reason}'", expected="a picture to read") from error
+        times = f"{found.st_mtime_ns} {found.st_ctime_ns}"
+        lines.append(f"{found.st_dev} {found.st_ino} {found.st_size} {times} {os.path.realpath(file)!r}")
+    lines.append(hashlib.sha256(listed.labels.tobytes()).hexdigest())
+    if listed.groups is not None:
+        lines.append(hashlib.sha256(listed.groups.tobytes()).hexdigest())
     return "\n".join(lines)
 
 
 def _decoded(
     listed: Listed, classes: tuple[str, ...], reserved: Indices | None, *, size: int, fit: Fit, tell: Tell
 ) -> ImageSet:
-    """Decode pictures on all cores, and put equal ones into one group.
+    """Decode pictures on all cores, and put those of equal files into one group.
 
     Raises:
         DataError: a picture that cannot be decoded, the first of them; says how many there are.
     """
     pixels = _room(len(listed), size)
+    digests = np.empty(len(listed), dtype="V16")
     notes: Counter[str] = Counter()
     broken: list[DataError] = []
 
     def one(row: int) -> tuple[str, ...] | DataError:
         try:
-            found = decode.picture(listed.read(row), size=size, fit=fit, where=str(listed.paths[row]))
+            content = listed.read(row)
+            found = decode.picture(content, size=size, fit=fit, where=str(listed.paths[row]))
         except DataError as error:
             return error
         pixels[row] = found.pixels
+        digests[row] = np.void(hashlib.blake2b(content, digest_size=16).digest())
         return found.notes
 
     with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
@@ -282,7 +294,9 @@ def _decoded(
             tell(done, len(listed))
     if broken:
         first = min(broken, key=lambda error: error.where)
-        hint = f"{len(broken)} pictures are like that: bakeoff doctor names them, and its --fix leaves them out."
+        hint = f"{len(broken)} pictures are like that: bakeoff doctor names them."
+        if listed.encoded is None:
+            hint += " Its --fix lists the others."
         raise DataError(first.where, found=first.found, expected=first.expected, hint=hint)
     if notes:
         told = ", ".join(f"{count:,} {what}" for what, count in notes.most_common())
@@ -294,7 +308,7 @@ def _decoded(
         mean=(0.0,) * 3,
         std=(1.0,) * 3,
         fingerprint=images.fingerprint(pixels, listed.labels, classes),
-        groups=_groups(pixels, listed.groups),
+        groups=_groups(digests, listed.groups),
         reserved=reserved,
     )
     mean, std = statistics(drawn)
@@ -312,17 +326,20 @@ def _room(num: int, size: int) -> NDArray[np.uint8]:
             return np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
 
 
-def _groups(pixels: NDArray[np.uint8], named: Indices | None) -> Indices:
-    """Number what belongs together, int64 [n]: pictures of equal pixels, and those that were named as a group."""
+def _groups(digests: NDArray[np.void], named: Indices | None) -> Indices:
+    """Number what belongs together, int64 [n]: equal files, and pictures that were named as a group.
+
+    Files, not the pixels that became of them: these would be others at another size, and so would the splits.
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    digests = [hashlib.blake2b(picture.data, digest_size=16).digest() for picture in pixels]
-    _, equal = np.unique(np.array(digests, dtype="V16"), return_inverse=True)
+    _, equal = np.unique(digests, return_inverse=True)
     if named is None:
         return equal.astype(np.int64)
-    rows, num = np.arange(len(pixels)), len(pixels)
+    rows, num = np.arange(len(digests)), len(digests)
+    size = 2 * num + int(named.max(initial=0)) + 1
     ends = np.concatenate([num + equal, 2 * num + named])
-    links = coo_array((np.ones(2 * num), (np.concatenate([rows, rows]), ends)), shape=(3 * num, 3 * num))
+    links = coo_array((np.ones(2 * num), (np.concatenate([rows, rows]), ends)), shape=(size, size))
     _, component = connected_components(links, directed=False)
     return component[:num].astype(np.int64)

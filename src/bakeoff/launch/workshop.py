@@ -179,14 +179,15 @@ def num_images(recipe: Recipe) -> tuple[int, int, int]:
         RecipeError: more images are asked for than there are, fewer than fill a batch, none to validate on.
     """
     dataset = assembly.dataset(recipe)
-    there, test = dataset.num_train, dataset.num_test
+    apart = dataset.num_val if recipe.protocol == "dev" else 0
+    there, test = dataset.num_train - apart, dataset.num_test
     limit = recipe.data.limit or there
     if limit > there:
         raise RecipeError("data.limit", found=f"{limit}", expected=f"1 to the {there} that {recipe.data.name} has")
     rest = limit - min(limit, dataset.num_classes)  # one of each class is trained on
     val = min(round(recipe.data.val_fraction * limit), rest) if recipe.protocol == "dev" else 0
-    if dataset.num_val and recipe.protocol == "dev":
-        val = round(limit * dataset.num_val / there)
+    if apart:
+        val, limit = apart, limit + apart
     if recipe.protocol == "dev" and not val:
         found = f"{recipe.data.val_fraction}, which leaves none of {limit} images for validation"
         raise RecipeError("data.val_fraction", found=found, expected="at least one validation image in protocol dev")

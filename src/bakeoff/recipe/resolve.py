@@ -215,6 +215,8 @@ def parse(text: str) -> dict[str, Any]:
     key = key.strip()
     if not equals or not key or any(not part for part in key.split(".")):
         raise RecipeError("command line", found=f"'{text}'", expected="key=value, such as epochs=15")
+    if SHORT.get(key, key) in ("data", "data.name") and catalogue.is_own(value):
+        return {"data": {"name": value}}  # a name of a folder is no YAML, whatever it looks like
     try:
         dotted = OmegaConf.from_dotlist([f"{SHORT.get(key, key)}={value}"])
         parsed = OmegaConf.to_container(dotted, resolve=False)

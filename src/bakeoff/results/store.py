@@ -98,7 +98,8 @@ class Run:
 
     def write_json(self, path: Path, content: Mapping[str, Any]) -> None:
         """Write one of the run's JSON files, atomically."""
-        write_atomically(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        write_atomically(path, text.encode(errors="backslashreplace"))  # of a file's name that is no UTF-8
 
     def read_json(self, path: Path) -> dict[str, Any]:
         """Read one of the run's JSON files; a missing one is empty."""

@@ -142,6 +142,8 @@ def refuse_idle(teachers: Mapping[str, Recipe], arms: Sequence[Arm], *, where: s
 def unequal(file: StudyFile, arms: Sequence[Arm]) -> Iterator[str]:
     """Yield, in words, what makes the arms not comparable."""
     for key in file.equal:
+        if any(change.startswith(f"{key}.") for change in map(spelt, file.changes)):
+            continue  # the question is about a part of it; that nothing else differs is looked at elsewhere
         setting = spelt(key)
         values = {arm.name: " or ".join(sorted({str(_get(t.recipe, setting)) for t in arm.trials})) for arm in arms}
         if len(set(values.values())) > 1:

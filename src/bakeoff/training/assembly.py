@@ -59,7 +59,7 @@ def load(recipe: Recipe) -> Share:
     images = data.load(part="train", **recipe.data.source)
     index = np.arange(len(images))
     if recipe.data.limit is not None:
-        index = splits.limit(images.labels, num_images=recipe.data.limit, seed=recipe.seed)
+        index = _limited(recipe, images)
     if recipe.protocol == "paper":
         train, val = np.arange(len(index)), np.arange(0)
     else:
@@ -78,6 +78,15 @@ def load(recipe: Recipe) -> Share:
         train=images.take(index[train]),
         val=images.take(index[val]) if len(val) else None,
     )
+
+
+def _limited(recipe: Recipe, images: ImageSet) -> np.ndarray:
+    """Choose so many training images; what the source sets apart for validation is validated on, all of it."""
+    assert recipe.data.limit is not None
+    apart = images.reserved if recipe.protocol == "dev" and images.reserved is not None else np.arange(0)
+    free = np.setdiff1d(np.arange(len(images)), apart)
+    chosen = splits.limit(images.labels[free], num_images=recipe.data.limit, seed=recipe.seed)
+    return np.sort(np.concatenate([free[chosen], apart]))
 
 
 def _hold_out(recipe: Recipe, images: ImageSet) -> tuple[np.ndarray, np.ndarray]:

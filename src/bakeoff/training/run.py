@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from bakeoff import data
+from bakeoff.data import own
 from bakeoff.errors import BakeoffError, DataError, RecipeError, ResumeRefused
 from bakeoff.models import cost, stages
 from bakeoff.recipe import Data, Recipe, overlay
@@ -120,6 +121,8 @@ def read_test(run: Run, *, plugin: str | None = None, command: Sequence[str] = (
         looks = summary.get("test_reads", [])
         if looks:
             _log.warning("This is look %d at the test split of this run; it is recorded.", len(looks) + 1)
+        if not recipe.data.is_published:
+            _hold_to_split(run, assembly.load(recipe))
         # Written down before the look: one that is killed halfway is a look as well.
         look = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "command": list(command)}
         summary["test_reads"] = [*looks, look]
@@ -155,7 +158,7 @@ def read_other(run: Run, section: Data, *, plugin: str | None = None) -> dict[st
     with lock.hold(run.lock_path), _logging_to(run.log_path):
         found = trained.load(run, plugin=plugin)
         source = section.source
-        if source["name"] == found.recipe.data.name:
+        if _place(section) == _place(found.recipe.data):
             hint = f"Its own test split is read by: bakeoff eval {run.folder}"
             raise RecipeError("data", found=f"{source['name']}, its own", expected="other pictures", hint=hint)
         images, part = data.load_unseen(**source | ({} if section.is_published else found.shown))
@@ -285,11 +288,7 @@ def _write_inputs(run: Run, share: Share, parts: Parts) -> None:
 
 def _write_split(run: Run, share: Share) -> None:
     """Save which images trained and which were held out, and of what data."""
-    content = {
-        "fingerprint": share.source_fingerprint,
-        "train": share.train_index.tolist(),
-        "val": share.val_index.tolist(),
-    }
+    content = _split(share)
     before = run.read_json(run.split_path)
     if before and before != content:
         raise ResumeRefused(
@@ -299,6 +298,35 @@ def _write_split(run: Run, share: Share) -> None:
             hint="The data set has changed since. Train anew under another name.",
         )
     write_atomically(run.split_path, (json.dumps(content) + "\n").encode())
+
+
+def _split(share: Share) -> dict[str, Any]:
+    return {
+        "fingerprint": share.source_fingerprint,
+        "train": share.train_index.tolist(),
+        "val": share.val_index.tolist(),
+    }
+
+
+def _hold_to_split(run: Run, share: Share) -> None:
+    """Refuse own pictures that are not those of training any more: among what is test now may be what was learnt.
+
+    Raises:
+        DataError: they are not.
+    """
+    if run.read_json(run.split_path) != _split(share):
+        raise DataError(
+            str(run.split_path),
+            found="another split, or other pictures",
+            expected="the pictures that the run was trained on",
+            hint="The data set has changed since, or another one lies here. Other pictures: eval RUN data=...",
+        )
+
+
+def _place(section: Data) -> str:
+    """Return what tells one data set from another, however its path is written."""
+    kind, _, path = section.name.partition(":")
+    return section.name if section.is_published or kind == "hf" else f"{kind}:{own.place(path).resolve()}"
 
 
 def _check_recipe(recipe: Recipe, found: Checkpoint, run: Run) -> None:

@@ -134,6 +134,8 @@ def share_seen(teacher: Teacher, index: np.ndarray, *, root: Path) -> float | No
         return None
     run = Run(teachers.weights(teacher, root=root).parent)
     try:
+        if not run.recipe().data.is_published:
+            return None  # rows of own pictures are those of then: files may have come or gone since
         trained = run.read_json(run.split_path).get("train")
     except BakeoffError:
         return None

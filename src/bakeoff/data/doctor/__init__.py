@@ -97,13 +97,13 @@ def _files(part: str, listed: Listed, place: Path) -> Iterator[Entry]:
             label=int(listed.labels[row]),
             group=-1 if listed.groups is None else int(listed.groups[row]),
             path=path if listed.encoded is None else None,
-            open=partial(_opened, listed, row, path=path, home=home),
+            open=partial(_opened, listed, row, path=path, home=home, is_folder=place.is_dir()),
         )
 
 
-def _opened(listed: Listed, row: int, *, path: Path, home: Path) -> decode.Picture:
-    """Decode a file; a link that leads out of the data set is not followed."""
-    if listed.encoded is None and path.is_symlink() and not _stays_inside(path, home):
+def _opened(listed: Listed, row: int, *, path: Path, home: Path, is_folder: bool) -> decode.Picture:
+    """Decode a file; a link that leads out of a folder is not followed, one that a CSV names is."""
+    if is_folder and path.is_symlink() and not _stays_inside(path, home):
         expected = "a file of the data set itself"
         raise DataError(str(path), found="a link that leads out of the data set", expected=expected)
     try:

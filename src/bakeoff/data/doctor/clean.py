@@ -34,6 +34,7 @@ def choose(survey: Survey, alike: Alike) -> tuple[tuple[Kept, ...], dict[str, in
             why.setdefault(row, "a name that no CSV can hold")
     _drop_equal(survey, alike, rank, why)
     _drop_near(alike, rank, why)
+    _drop_unlearnt(survey, why)
     return tuple(_kept(survey, alike, why)), dict(Counter(why.values()))
 
 
@@ -56,6 +57,15 @@ def _drop_near(alike: Alike, rank: NDArray[np.int64], why: dict[int, str]) -> No
         left = [row for first in pair for row in copies.get(first, [first]) if row not in why]
         best = min((rank[row] for row in left), default=0)
         why.update({row: "near a picture of another part" for row in left if rank[row] > best})
+
+
+def _drop_unlearnt(survey: Survey, why: dict[int, str]) -> None:
+    """Leave out what is left of a class that has no picture to train on any more: no list could be trained with it."""
+    left = [(entry.part, entry.label) for row, entry in enumerate(survey.entries) if row not in why]
+    learnt = {label for part, label in left if part == "train"}
+    for row, entry in enumerate(survey.entries):
+        if entry.label not in learnt:
+            why.setdefault(row, "of a class that has nothing left to train on")
 
 
 def _is_writable(path: Path) -> bool:

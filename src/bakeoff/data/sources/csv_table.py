@@ -1,6 +1,7 @@
 """A CSV of pictures: path, label, and where they are known, split and group."""
 
 import csv
+import io
 from pathlib import Path
 
 from bakeoff.data import listing
@@ -22,23 +23,25 @@ def read(place: Path) -> Listing:
     groups: dict[OwnPart, list[str]] = {part: [] for part in PARTS}
     header: list[str] = []
     try:
-        with place.open(newline="", encoding="utf-8-sig") as file:
-            lines = csv.DictReader(file)
-            header = [name.strip().lower() for name in lines.fieldnames or []]
-            lines.fieldnames = header
-            _check_header(place, header)
-            for row in lines:
-                where = f"{place}, line {lines.line_num}"
-                path, label = _required(row, where=where)
-                part = _part(row.get("split") or "train", where=where)
-                rows[part].append((place.parent / path, label))
-                groups[part].append((row.get("group") or "").strip())
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
+        text = listing.read_file(place, what="a CSV").decode("utf-8-sig")
+        lines = csv.DictReader(io.StringIO(text, newline=""))
+        header = [name.strip().lower() for name in lines.fieldnames or []]
+        lines.fieldnames = header
+        _check_header(place, header)
+        for row in lines:
+            where = f"{place}, line {lines.line_num}"
+            path, label = _required(row, where=where)
+            part = _part(row.get("split") or "train", where=where)
+            rows[part].append((place.parent / path, label))
+            groups[part].append((row.get("group") or "").strip())
+    except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(str(place), found=f"'{error}'", expected=EXPECTED) from error
     return listing.assemble(place, rows, groups=groups if "group" in header else None)
 
 
 def _check_header(place: Path, header: list[str]) -> None:
+    if twice := [column for column in (*REQUIRED, *OPTIONAL) if header.count(column) > 1]:
+        raise DataError(str(place), found=f"several columns '{twice[0]}'", expected=EXPECTED)
     for column in REQUIRED:
         if column not in header:
             found = f"no column '{column}' among {', '.join(header)[:200] or 'nothing'}"
@@ -46,6 +49,9 @@ def _check_header(place: Path, header: list[str]) -> None:
 
 
 def _required(row: dict[str, str], *, where: str) -> tuple[str, str]:
+    if None in row:  # what DictReader puts beyond the header
+        hint = "A path or label with a comma stands in double quotes."
+        raise DataError(where, found="more cells than the header has", expected="a cell a column", hint=hint)
     path, label = ((row.get(column) or "").strip() for column in REQUIRED)
     if not path or not label:
         raise DataError(where, found="no path" if not path else "no label", expected="both, in each row")

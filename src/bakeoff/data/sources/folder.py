@@ -40,6 +40,8 @@ def read(place: Path) -> Listing:
         skipped: Counter[str] = Counter()
         if found["train"]:
             places: dict[OwnPart, Path] = {part: folders[0] for part, folders in found.items() if folders}
+            for other in sorted(set(inside) - set(places.values())):
+                skipped[f"pictures in {other.name}/"] += sum(1 for _ in _pictures(other, Counter()))
         else:
             _refuse_headless(place, [entry for folders in found.values() for entry in folders])
             places = {"train": place}
@@ -47,7 +49,7 @@ def read(place: Path) -> Listing:
     except OSError as error:
         where = str(error.filename or place)
         raise DataError(where, found=f"'{error.strerror or error}'", expected="a folder to read") from error
-    return listing.assemble(place, rows, skipped=skipped)
+    return listing.assemble(place, rows, skipped=+skipped)
 
 
 def _refuse_headless(place: Path, parts: list[Path]) -> None:
@@ -60,7 +62,7 @@ def _refuse_headless(place: Path, parts: list[Path]) -> None:
 def _pictures(folder: Path, skipped: Counter[str]) -> Iterator[tuple[Path, str]]:
     """Yield path and class of each picture below a part's folder, by name; links are followed only within it."""
     root = folder.resolve()
-    for at, folders, files in os.walk(folder):
+    for at, folders, files in os.walk(folder, onerror=_raise):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
         here = Path(at)
         skipped.update(LINKS for name in folders if (here / name).is_symlink())  # os.walk does not follow them
@@ -75,6 +77,11 @@ def _pictures(folder: Path, skipped: Counter[str]) -> Iterator[tuple[Path, str]]
                 skipped[LOOSE] += 1
             else:
                 yield path, relative[0]
+
+
+def _raise(error: OSError) -> None:
+    """Let nobody train without the pictures of a folder that cannot be read."""
+    raise error
 
 
 def _leads_inside(link: Path, root: Path) -> bool:

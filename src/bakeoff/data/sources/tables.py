@@ -21,6 +21,8 @@ LABELS = ("label", "labels", "fine_label", "class", "target", "category", "y")  
 def read_parquet(place: Path, *, image: str | None, label: str | None) -> Listing:
     """List the rows of a Parquet file, or of a folder of them: `train-*.parquet`, `test-*.parquet`, and so on.
 
+    The part stands in a file's name, or else in that of a folder above it, as in `test/0000.parquet`.
+
     Args:
         place: the file or folder.
         image: the column of pictures; None finds it.
@@ -34,7 +36,9 @@ def read_parquet(place: Path, *, image: str | None, label: str | None) -> Listin
         raise DataError(str(place), found="no Parquet file", expected="a file, or a folder with train-*.parquet")
     files: dict[OwnPart, list[Path]] = {part: [] for part in PARTS}
     for path in found:
-        files[_part_of(path.stem)].append(path)
+        below = path.relative_to(place).parts[:-1] if path != place else ()
+        said = (part for name in (path.stem, *reversed(below)) if (part := _part_of(name)) is not None)
+        files[next(said, "train")].append(path)
     return _listed(place, files, image=image, label=label)
 
 
@@ -46,16 +50,18 @@ def read_hub(repository: str, *, image: str | None, label: str | None) -> Listin
         DataError: no answer and nothing fetched before, or as `read_parquet`.
     """
     files: dict[OwnPart, list[Path]] = {part: [] for part in PARTS}
-    for split in places.hub_splits(repository):
-        if not files[part := _part_of(split)]:
+    splits = places.hub_splits(repository)
+    for split in splits:
+        part = _part_of(split) if len(splits) > 1 else "train"
+        if part is not None and not files[part]:  # one that is called otherwise, such as unsupervised, has no labels
             files[part] = list(places.hub(repository, split))
     return _listed(Path(repository), files, image=image, label=label)
 
 
-def _part_of(stem: str) -> OwnPart:
-    """Return the part that the beginning of a name means; a name that says nothing is one to train on."""
-    word = stem.lower().replace("_", "-").split("-")[0]
-    return next((part for part, names in NAMES.items() if word in names), "train")
+def _part_of(name: str) -> OwnPart | None:
+    """Return the part that the beginning of a name means, if it means one."""
+    word = name.lower().replace("_", "-").split("-")[0]
+    return next((part for part, names in NAMES.items() if word in names), None)
 
 
 def _listed(place: Path, files: dict[OwnPart, list[Path]], *, image: str | None, label: str | None) -> Listing:
@@ -65,35 +71,35 @@ def _listed(place: Path, files: dict[OwnPart, list[Path]], *, image: str | None,
     for part in PARTS:
         if not files[part]:
             continue
-        table = _table(files[part])
+        table, names_of_rows = _table(files[part])
         where = str(files[part][0])
         pictures = table[_image_column(table, image, where=where)]
         column = _label_column(table, label, where=where)
         names = _class_names(table, column)
         labels = _labels(table[column].to_pylist(), names, where=f"{where}, {column}")
-        rows[part] = [(Path(f"{files[part][0]}:{row}"), name) for row, name in enumerate(labels)]
-        encoded[part] = _Encoded(pictures, where=where)
+        rows[part] = list(zip(names_of_rows, labels, strict=True))
+        encoded[part] = _Encoded(pictures, names=names_of_rows)
         order = order or names
-    return listing.assemble(place, rows, encoded=encoded, order=order or _in_order(rows))
+    return listing.assemble(place, rows, encoded=encoded, files=files, order=order or _in_order(rows))
 
 
 class _Encoded:
     """Gives the encoded file of a row."""
 
-    def __init__(self, pictures: Table, *, where: str) -> None:
-        self.pictures, self.where = pictures, where
+    def __init__(self, pictures: Table, *, names: Sequence[Path]) -> None:
+        self.pictures, self.names = pictures, names
 
     def __call__(self, row: int) -> bytes:
         content = self.pictures[row].as_py()
         content = content.get("bytes") if isinstance(content, dict) else content
         if content is None:
             found, expected = "no bytes, at most a path, which is not followed", "a picture in the table itself"
-            raise DataError(f"{self.where}, row {row}", found=found, expected=expected)
+            raise DataError(str(self.names[row]), found=found, expected=expected)
         return bytes(content)
 
 
-def _table(files: Sequence[Path]) -> Table:
-    """Read the files of one part, mapped where they allow it."""
+def _table(files: Sequence[Path]) -> tuple[Table, list[Path]]:
+    """Read the files of one part, mapped where they allow it; and name each row by its file and place in it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -109,7 +115,9 @@ def _table(files: Sequence[Path]) -> Table:
             found = f"damage ({' '.join(str(error).split())[:200]})"
             raise DataError(str(file), found=found, expected="a whole file", hint="Get it again.") from error
     try:
-        return pa.concat_tables(tables, promote_options="default").replace_schema_metadata(tables[0].schema.metadata)
+        whole = pa.concat_tables(tables, promote_options="default").replace_schema_metadata(tables[0].schema.metadata)
+        pairs = zip(files, tables, strict=True)
+        return whole, [Path(f"{file}:{row}") for file, table in pairs for row in range(table.num_rows)]
     except pa.ArrowException as error:
         found = f"other columns than in {files[0].name} ({' '.join(str(error).split())[:200]})"
         raise DataError(str(files[-1]), found=found, expected="the same columns in each file") from error
