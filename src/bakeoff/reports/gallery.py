@@ -42,11 +42,37 @@ def html(explanation: Explanation, *, recipe: Recipe, folder: Path) -> str:
         notes=explanation.notes,
         layer=explanation.layer,
         sections=[_section(section, number) for number, section in enumerate(explanation.sections, start=1)],
-        scale=_png(_palette_picture(np.arange(256, dtype=np.uint8)[None], alpha=False)),
+        scale=scale(),
         style=style,
         policy=page.policy(scripts=[], styles=[style]),
     )
     return text.encode(errors="replace").decode()  # half a character, of a file's name, has no place in UTF-8
+
+
+def card(picture: Explained) -> dict[str, Any]:
+    """Return what the templates show of one picture."""
+    guess, label = picture.guesses[0], picture.label
+    is_right = label is not None and label.name == guess.name
+    answer = f"taken for {guess.name}, {_percent(guess)}"
+    said = f", labelled {label.name}" if label is not None else ""
+    return {
+        "name": picture.name,
+        "alt": f"{picture.name}{said}, {answer}",
+        "label": label,
+        "state": "" if label is None else "right" if is_right else "wrong",
+        "label_percent": _percent(label) if label is not None else "",
+        "guesses": [{"name": of.name, "percent": _percent(of), "share": of.probability} for of in picture.guesses],
+        "source": _png(_picture(picture.pixels)),
+        "small": max(picture.pixels.shape[:2]) < SMALL_PX,
+        "heats": [_heat(heat) for heat in picture.heats],
+        "nearest": [_alike(alike, picture) for alike in picture.nearest],
+        "doubtful": picture.is_doubtful,
+    }
+
+
+def scale() -> str:
+    """Return the colours of a heat map, from cold to hot, as the address of a picture."""
+    return _png(_palette_picture(np.arange(256, dtype=np.uint8)[None], alpha=False))
 
 
 def _summary(explanation: Explanation) -> str:
@@ -78,29 +104,8 @@ def _section(section: Section, number: int) -> dict[str, Any]:
         "pair": (f"{first} or {second}", f"{of} of either that are taken for the other, the most certain first."),
         "pictures": ("The pictures", f"{of}, in the order in which they were named."),
     }[section.kind]
-    cards = [_card(picture) for picture in section.pictures]
+    cards = [card(picture) for picture in section.pictures]
     return {"id": f"section-{number}", "title": title, "note": note, "cards": cards}
-
-
-def _card(picture: Explained) -> dict[str, Any]:
-    """Return what the template shows of one picture."""
-    guess, label = picture.guesses[0], picture.label
-    is_right = label is not None and label.name == guess.name
-    answer = f"taken for {guess.name}, {_percent(guess)}"
-    said = f", labelled {label.name}" if label is not None else ""
-    return {
-        "name": picture.name,
-        "alt": f"{picture.name}{said}, {answer}",
-        "label": label,
-        "state": "" if label is None else "right" if is_right else "wrong",
-        "label_percent": _percent(label) if label is not None else "",
-        "guesses": [{"name": of.name, "percent": _percent(of), "share": of.probability} for of in picture.guesses],
-        "source": _png(_picture(picture.pixels)),
-        "small": max(picture.pixels.shape[:2]) < SMALL_PX,
-        "heats": [_heat(heat) for heat in picture.heats],
-        "nearest": [_alike(alike, picture) for alike in picture.nearest],
-        "doubtful": picture.is_doubtful,
-    }
 
 
 def _heat(heat: Heat) -> dict[str, Any]:
