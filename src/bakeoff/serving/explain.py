@@ -5,7 +5,7 @@ pixels have one reader, which only counts.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,6 +31,32 @@ TOP = 5  # guesses of a picture
 NUM_PAIRS = 6  # of classes, those that are mistaken for each other most often
 BATCH = 32  # pictures of which gradients are kept
 TRAIN_BATCH = 500  # pictures of which only features are
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Prepared:
+    """What is computed once for all the pictures that a network will be shown, one by one.
+
+    Args:
+        model: what is asked.
+        layer: whose maps are shown; None where the network has none.
+        place: where its features are; None where no neighbours are wanted, or can be found.
+        share: the run's training pictures, where neighbours are.
+        known: their features, in batches float32 [b d].
+        near: training pictures beside each.
+    """
+
+    model: Trained
+    layer: gradcam.Layer | None
+    place: neighbours.Place | None
+    share: Share | None
+    known: tuple[neighbours.Features, ...]
+    near: int
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the network cannot show."""
+        return _notes(self.model, self.layer)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -150,6 +176,55 @@ def pictures(model: Trained, paths: Sequence[Path], *, near: int, only: str | No
     )
 
 
+def prepare(model: Trained, *, near: int) -> Prepared:
+    """Look at the training pictures once, so that the nearest to any picture are found without them.
+
+    Args:
+        model: what will be asked.
+        near: training pictures beside each; 0 reads no training data.
+
+    Raises:
+        DataError: the training pictures are not there.
+    """
+    place = neighbours.find(model.network, model.image_shape, device=model.device.kind) if near else None
+    share = assembly.load(model.recipe) if place is not None else None
+    return Prepared(
+        model=model,
+        layer=gradcam.find(model.network, model.image_shape, device=model.device.kind),
+        place=place,
+        share=share,
+        known=() if place is None or share is None else tuple(_features(model, share.train, place)),
+        near=near,
+    )
+
+
+def picture(prepared: Prepared, content: bytes, *, name: str) -> Explained:
+    """Explain one picture.
+
+    Args:
+        prepared: for it.
+        content: of its file.
+        name: of it.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    model = prepared.model
+    opened = decode.picture(content, size=model.image_shape[1], fit=model.fit, where=name)
+    shown = model.pictures(opened.pixels[np.newaxis])
+    logits = model.evaluate(shown).logits
+    share, place = prepared.share, prepared.place
+    near: list[tuple[Alike, ...]] = [()]
+    if share is not None and place is not None:
+        near = _alike(model, shown, share, place, prepared.known, near=prepared.near)
+    facts = (name, f"{opened.width:,} x {opened.height:,} pixels", *opened.notes)
+    (explained,) = _explain(
+        model, shown, logits, names=[", ".join(facts)], also=logits.argmax(1), labelled=False, layer=prepared.layer,
+        near=near,
+    )  # fmt: skip
+    return explained
+
+
 def choose(said: Predictions, *, num: int, only: int | None = None) -> list[Chosen]:
     """Choose what to show of one split; a section without pictures is left out.
 
@@ -228,11 +303,27 @@ def _near(model: Trained, images: ImageSet, share: Share | None, near: int) -> l
     if place is None or share is None or not len(images):
         return [()] * len(images)
 
-    def features(of: ImageSet) -> Iterator[neighbours.Features]:
-        batches = plain(_normalised(model, of), batch_size=TRAIN_BATCH, device=model.device.kind)
-        return neighbours.features(model.network, (x for x, _ in batches), place=place)
+    return _alike(model, images, share, place, _features(model, share.train, place), near=near)
 
-    found = neighbours.nearest(np.concatenate(list(features(images))), features(share.train), k=near)
+
+def _features(model: Trained, images: ImageSet, place: neighbours.Place) -> Iterator[neighbours.Features]:
+    """Yield the features of pictures, a batch at a time."""
+    batches = plain(_normalised(model, images), batch_size=TRAIN_BATCH, device=model.device.kind)
+    return neighbours.features(model.network, (x for x, _ in batches), place=place)
+
+
+def _alike(
+    model: Trained,
+    images: ImageSet,
+    share: Share,
+    place: neighbours.Place,
+    known: Iterable[neighbours.Features],
+    *,
+    near: int,
+) -> list[tuple[Alike, ...]]:
+    """Return the training pictures that are nearest to each picture; `known` are the features of all of them."""
+    queries = np.concatenate(list(_features(model, images, place)))
+    found = neighbours.nearest(queries, known, k=near)
     alike = []
     for rows, similar in zip(found.index, found.similarity, strict=True):
         pixels = share.train.pixels(rows)
