@@ -35,10 +35,11 @@ DOCS = (
     "docs/your-own-images.md",
     "docs/doctor.md",
     "docs/explain.md",
+    "docs/demo.md",
     "docs/export.md",
 )
 PAGES = (*READMES, *("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LOG.md"), *DOCS)
-OWN_PICTURES = ("doctor", "predict", "explain", "export")
+OWN_PICTURES = ("doctor", "predict", "explain", "demo", "export")
 VERBS = ("train", "resume", "eval", "list", "show", *OWN_PICTURES, "distill", "study", "compare", "report")
 VARIANTS = {section: Recipe.model_fields[section] for section in ("optimizer", "schedule", "objective")}
 

@@ -28,6 +28,8 @@ ONE_DOOR = {  # library -> the only places that may import it
     "plotly": ("reports/interactive/",),
     "jinja2": ("reports/page.py",),
     "pandas": ("reports/",),
+    "gradio": ("serving/demo.py",),
+    "starlette": ("serving/demo.py",),
     "onnx": ("serving/onnx.py",),
     "onnxruntime": ("serving/onnx.py",),
     "onnxscript": (),

@@ -23,6 +23,7 @@ from bakeoff.cli import (
     pictures,
     reporting,
     screen,
+    showing,
     studies,
     words,
 )
@@ -52,6 +53,7 @@ app.command(name="predict", context_settings=OPEN)(pictures.predict)
 app.command(name="doctor", context_settings=OPEN)(doctoring.doctor)
 app.command(name="export", context_settings=OPEN)(exporting.export)
 app.command(name="explain", context_settings=OPEN)(explaining.explain)
+app.command(name="demo", context_settings=OPEN)(showing.demo)
 app.command(name="compare")(reporting.compare)
 app.command(name="report")(reporting.report)
 
