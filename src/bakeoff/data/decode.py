@@ -1,6 +1,7 @@
 """Encoded pictures to pixels, trusting none of them."""
 
 import io
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -109,9 +110,14 @@ def picture(content: bytes, *, size: int | None, fit: Fit = "squash", where: str
                     square = flat if size is None else _square(flat, size=size, fit=fit)
                     return Picture(pixels=np.array(square), width=shape[0], height=shape[1], notes=tuple(notes))
     except Exception as error:  # a decoder fed with garbage can raise anything
-        found = f"bytes that do not decode ({' '.join(str(error).split())[:200] or type(error).__name__})"
-        raise DataError(where, found=found, expected=expected) from error
+        raise DataError(where, found=f"bytes that do not decode ({_reason(error)})", expected=expected) from error
     raise DataError(where, found=found, expected=expected)
+
+
+def _reason(error: Exception) -> str:
+    """Return why bytes do not decode, without the names of Pillow's own objects."""
+    told = re.sub(r" ?'?<_io[^>]*>'?", "", " ".join(str(error).split()))
+    return told[:200] or type(error).__name__
 
 
 def _flat(image: "Image.Image", notes: list[str]) -> "Image.Image":
