@@ -1,6 +1,5 @@
 """The verb that looks into a trained network: where it looked, and which pictures it had learned that from."""
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
 EXAMPLE = "bakeoff explain logs/resnet_20/first"
 MOST_PICTURES = 500  # on one page
 SHOWN = 10  # pictures on the screen
-
-_log = logging.getLogger(__name__)
 
 
 def explain(

@@ -110,7 +110,7 @@ def load(
         StorageError: the cache cannot be written.
     """
     found = listing(name, image=image, label=label)
-    kept = _kept(found, part, how=f"{size} {fit} {image}", size=size, fit=fit, tell=tell)
+    kept = _kept(found, part, image=image, size=size, fit=fit, tell=tell)
     if "test" in found.parts:
         return kept
     train, test = _made_split(kept)
@@ -128,7 +128,7 @@ def paths(name: str, *, size: int, fit: Fit, image: str | None = None, label: st
     listed, _ = _to_train(found)
     if "test" in found.parts:
         return listed.paths
-    kept = _kept(found, "train", how=f"{size} {fit} {image}", size=size, fit=fit, tell=lambda done, of: None)
+    kept = _kept(found, "train", image=image, size=size, fit=fit, tell=lambda done, of: None)
     train, _ = _made_split(kept)
     return tuple(listed.paths[row] for row in train)
 
@@ -142,17 +142,17 @@ def load_unseen(
         RecipeError, DataError, StorageError: as `load`.
     """
     found = listing(name, image=image, label=label)
-    kept = _kept(found, "test", how=f"{size} {fit} {image}", size=size, fit=fit, tell=lambda done, of: None)
+    kept = _kept(found, "test", image=image, size=size, fit=fit, tell=lambda done, of: None)
     return kept, "test" if "test" in found.parts else "all pictures"
 
 
-def _kept(found: Listing, part: Part, *, how: str, size: int, fit: Fit, tell: Tell) -> ImageSet:
+def _kept(found: Listing, part: Part, *, image: str | None, size: int, fit: Fit, tell: Tell) -> ImageSet:
     """Return one part from the cache, decoded into it if it is not there; of a set without a test part, everything."""
     is_parted = "test" in found.parts
     listed, reserved = (found.parts["test"], None) if is_parted and part == "test" else _to_train(found)
     return cache.remember(
         f"own-{found.place.stem[:40] or 'pictures'}-{part if is_parted else 'all'}",
-        _stamp(listed, found.classes, f"{how} {0 if reserved is None else len(reserved)}"),
+        _stamp(listed, found.classes, f"{size} {fit} {image} {0 if reserved is None else len(reserved)}"),
         lambda: _decoded(listed, found.classes, reserved, size=size, fit=fit, tell=tell),
         num_bytes=len(listed) * (size * size * 3 + 16),
     )

@@ -347,8 +347,7 @@ def _same(model: Trained, share: Share, said: Predictions) -> ImageSet:
     Raises:
         DataError: they are not.
     """
-    kept = model.run.read_json(model.run.split_path)
-    same_data = kept.get("fingerprint") == share.source_fingerprint and kept.get("val") == share.val_index.tolist()
+    same_data = model.run.read_json(model.run.split_path) == share.split
     if share.val is None or not same_data or not np.array_equal(share.val.labels, said.label):
         raise DataError(
             str(model.run.split_path),

@@ -122,8 +122,7 @@ def _evidence(model: Trained, *, num_images: int) -> Evidence:
     share = assembly.load(model.recipe)
     split: Literal["val", "train"] = "train" if share.val is None else "val"
     held = share.train if share.val is None else share.val
-    kept = model.run.read_json(model.run.split_path)
-    if kept.get("fingerprint") != share.source_fingerprint or kept.get("val") != share.val_index.tolist():
+    if model.run.read_json(model.run.split_path) != share.split:
         # What is held out now could be what it was trained on.
         raise DataError(
             str(model.run.split_path), found="other data than the run's now are", expected="the data it was trained on"

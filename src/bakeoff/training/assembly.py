@@ -47,6 +47,15 @@ class Share:
     train: ImageSet
     val: ImageSet | None
 
+    @property
+    def split(self) -> dict[str, Any]:
+        """Which images train and which are held out, and of what data, as a run's split.json keeps it."""
+        return {
+            "fingerprint": self.source_fingerprint,
+            "train": self.train_index.tolist(),
+            "val": self.val_index.tolist(),
+        }
+
 
 def key(seed: int, purpose: str, epoch: int = 0) -> int:
     """Return the seed of one use of randomness, keyed by what it is for: never a shared stream."""

@@ -288,7 +288,7 @@ def _write_inputs(run: Run, share: Share, parts: Parts) -> None:
 
 def _write_split(run: Run, share: Share) -> None:
     """Save which images trained and which were held out, and of what data."""
-    content = _split(share)
+    content = share.split
     before = run.read_json(run.split_path)
     if before and before != content:
         raise ResumeRefused(
@@ -300,21 +300,13 @@ def _write_split(run: Run, share: Share) -> None:
     write_atomically(run.split_path, (json.dumps(content) + "\n").encode())
 
 
-def _split(share: Share) -> dict[str, Any]:
-    return {
-        "fingerprint": share.source_fingerprint,
-        "train": share.train_index.tolist(),
-        "val": share.val_index.tolist(),
-    }
-
-
 def _hold_to_split(run: Run, share: Share) -> None:
     """Refuse own pictures that are not those of training any more: among what is test now may be what was learnt.
 
     Raises:
         DataError: they are not.
     """
-    if run.read_json(run.split_path) != _split(share):
+    if run.read_json(run.split_path) != share.split:
         raise DataError(
             str(run.split_path),
             found="another split, or other pictures",

@@ -14,7 +14,6 @@ from bakeoff.data.doctor.diagnosis import SEVERITIES, Case, Diagnosis, Finding, 
 from bakeoff.data.doctor.survey import Entry, Survey, Tell
 from bakeoff.data.images import ImageSet, Part
 from bakeoff.data.listing import Listed, Listing
-from bakeoff.errors import DataError
 
 __all__ = ["Case", "Diagnosis", "Finding", "Kept", "Seen", "examine"]
 
@@ -97,24 +96,10 @@ def _files(part: str, listed: Listed, place: Path) -> Iterator[Entry]:
             label=int(listed.labels[row]),
             group=-1 if listed.groups is None else int(listed.groups[row]),
             path=path if listed.encoded is None else None,
-            open=partial(_opened, listed, row, path=path, home=home, is_folder=place.is_dir()),
+            open=partial(_opened, listed, row),
         )
 
 
-def _opened(listed: Listed, row: int, *, path: Path, home: Path, is_folder: bool) -> decode.Picture:
-    """Decode a file; a link that leads out of a folder is not followed, one that a CSV names is."""
-    if is_folder and path.is_symlink() and not _stays_inside(path, home):
-        expected = "a file of the data set itself"
-        raise DataError(str(path), found="a link that leads out of the data set", expected=expected)
-    try:
-        content = listed.read(row)
-    except ValueError as error:  # a name that no system takes
-        raise DataError(str(path), found=f"'{error}'", expected="a picture to read") from error
-    return decode.picture(content, size=None, where=str(path))
-
-
-def _stays_inside(path: Path, home: Path) -> bool:
-    try:
-        return path.resolve(strict=True).is_relative_to(home.resolve())
-    except (OSError, RuntimeError):  # a link to nothing, or to itself: what opening it says is told
-        return True
+def _opened(listed: Listed, row: int) -> decode.Picture:
+    """Decode a file at its full size; which links are followed was decided when it was listed."""
+    return decode.picture(listed.read(row), size=None, where=str(listed.paths[row]))
