@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from bakeoff import cli
+from bakeoff.data import doctor as doctors
 from tests.cli.test_cli import bakeoff
 
 
@@ -71,7 +72,8 @@ def test_json_and_a_clean_list(here: Path, capsys: pytest.CaptureFixture[str]) -
         (["digit"], 2, "Did you mean 'digits'?"),
         ([], 2, "command line"),
         (["digits", "cifar10"], 2, "2 names"),
-        (["digits", "size=3"], 2, "no settings"),
+        (["digits", "size=3"], 2, "an unknown key 'size'"),
+        (["digits", "data.image_colum=x"], 2, "Did you mean 'data.image_column'?"),
         (["folder:my set", "--out", "my set/page"], 2, "outside of the data set"),
         (["folder:my set", "--fix", "my set/clean.csv"], 2, "outside of the data set"),
         (["digits", "--fix", "clean.csv"], 2, "pictures are no files"),
@@ -84,6 +86,30 @@ def test_mistakes_are_one_message(
     assert cli.run(["doctor", *arguments]) == code
     assert said in capsys.readouterr().err
     assert sorted(here.rglob("*")) == before
+
+
+def test_nothing_is_opened_before_a_place_in_the_set_is_refused(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(doctors, "examine", lambda name, **_: opened.append(name))
+    assert cli.run(["doctor", "folder:my set", "--out", "my set/page"]) == 2
+    assert "outside of the data set" in capsys.readouterr().err
+    assert not opened
+
+
+def test_the_columns_of_a_table_can_be_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    files = [path.read_bytes() for path in sorted(here.rglob("*.png")) if path.stat().st_size]
+    columns = {"front": files, "back": files[::-1], "kind": ["a", "b"] * (len(files) // 2) + ["a"] * (len(files) % 2)}
+    pq.write_table(pa.table(columns), here / "set.parquet")
+    assert cli.run(["doctor", "parquet:set.parquet"]) == 3
+    assert "data.image_column" in capsys.readouterr().err
+    named = ["data.image_column=front", "data.label_column=kind"]
+    assert cli.run(["doctor", "parquet:set.parquet", *named, "--json"]) == 0
+    assert sum(json.loads(capsys.readouterr().out)["pictures"].values()) == len(files)
 
 
 def test_as_a_process_it_ends_with_0(here: Path) -> None:

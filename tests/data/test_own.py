@@ -1,6 +1,7 @@
 """A person's own pictures: folders, CSV, Parquet, the hub's format; listed, parted, decoded, kept."""
 
 import csv
+import dataclasses
 import io
 import os
 import shutil
@@ -126,6 +127,7 @@ def test_a_class_that_is_missing_from_a_part_is_said(tmp_path: Path) -> None:
         ({}, "no picture to train on"),
         ({"": {"red": 3}}, "one class, red"),
         ({"test": THREE}, "test and no train"),
+        ({"test": THREE, "val": THREE}, "val and test and no train"),
         ({"train": THREE, "training": THREE}, "one folder for train"),
         ({"train": THREE, "test": {"greem": 3}}, "Did you mean 'green'"),
     ],
@@ -396,6 +398,51 @@ def test_every_file_of_a_table_counts(tmp_path: Path) -> None:
     assert load(f"parquet:{root}").fingerprint != before
     rows = own.listing(f"parquet:{root}").parts["train"].paths
     assert str(rows[-1]).endswith("train-00001.parquet:3")
+
+
+def test_a_table_is_read_a_piece_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Listing touches no picture, and decoding holds one row group: other orders give the same bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    content = [png((5 * i, 90, 160), i) for i in range(24)]
+    table = pa.table({"image": content, "label": ["a", "b"] * 12})
+    for number in range(2):
+        pq.write_table(table.slice(number * 12, 12), tmp_path / f"train-{number}.parquet", row_group_size=5)
+    groups: list[tuple[int, ...]] = []
+    read = pq.ParquetFile.read_row_group
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", lambda *a, **k: groups.append(a[1:]) or read(*a, **k))
+    train = own.listing(f"parquet:{tmp_path}").parts["train"]
+    assert not groups
+    assert [train.read(row) for row in range(24)] == content
+    assert groups == [(0,), (1,), (2,), (0,), (1,), (2,)]
+    assert [train.read(row) for row in range(23, -1, -1)] == content[::-1]
+
+
+def test_other_pictures_need_no_train_part_and_no_second_class(tmp_path: Path) -> None:
+    root = pictures.folder(tmp_path, {"test": {"red": 3}})
+    images, part = data.load_unseen(f"folder:{root}", size=16)
+    assert (len(images), images.classes, part) == (3, ("red",), "test")
+    images, part = data.load_unseen(f"folder:{root / 'test'}", size=16)
+    assert (len(images), images.classes, part) == (3, ("red",), "all pictures")
+
+
+def test_another_decoder_is_no_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files, fit and classes identify pictures, and not what a library makes of them."""
+    root = pictures.folder(tmp_path / "set", {"": THREE})
+    before = [load(f"folder:{root}", size=size).fingerprint for size in (16, 20)]
+    assert before[0] != before[1]
+    monkeypatch.setenv("BAKEOFF_CACHE", str(tmp_path / "cache"))
+    plain = own.decode.picture
+
+    def brighter(*given: Any, **options: Any) -> Any:
+        found = plain(*given, **options)
+        return dataclasses.replace(found, pixels=found.pixels | 1)
+
+    monkeypatch.setattr(own.decode, "picture", brighter)
+    assert [load(f"folder:{root}", size=size).fingerprint for size in (16, 20)] == before
+    shutil.copy(root / "red" / "000.png", root / "red" / "001.png")
+    assert load(f"folder:{root}").fingerprint != before[0]
 
 
 def test_the_column_of_pictures_counts(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The training process opens nothing of the test split; whoever reads it is written down."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -7,9 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from bakeoff.cli import screen
+from bakeoff.data import clean_test
 from bakeoff.errors import RecipeError
+from bakeoff.results import predictions
 from bakeoff.training import run as training
 from tests.training import runs
 
@@ -78,6 +84,26 @@ def test_a_read_of_the_test_split_opens_it_and_is_written_down(watched: dict[str
     assert watched["after"]["test"]["n"] == 10_000
     assert [look["command"] for look in watched["after"]["test_reads"]] == [["bakeoff", "eval", "x"]]
     assert watched["after"]["val"] == watched["summary"]["val"]
+
+
+def test_a_second_accuracy_leaves_out_near_duplicates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where test is numbered as a published list counts, both accuracies come from the same logits."""
+    run = runs.start(tmp_path / "run")
+    kept = np.array([0, 2, 3, 11], dtype=np.int64)
+    monkeypatch.setattr(clean_test, "rows", lambda name, labels: kept if name == "digits" else None)
+    summary = training.read_test(run, plugin=run.recipe().model.name).summary["test"]
+    logits = predictions.read(run.predictions("test"))
+    correct = int((logits.logits[kept].argmax(1) == logits.label[kept]).sum())
+    assert (summary["clean"]["n"], summary["clean"]["top1_correct"]) == (4, correct)
+    assert summary["n"] == len(logits) > 4
+    assert f"{summary['n'] - 4} images that ciFAIR lists" in shown(run)
+
+
+def shown(run: training.Run) -> str:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        screen.print_record(run.record())
+    return " ".join(out.getvalue().split())
 
 
 def test_a_run_that_is_not_finished_may_not_look(tmp_path: Path) -> None:

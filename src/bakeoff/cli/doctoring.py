@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +11,7 @@ import typer
 from bakeoff.cli import screen, words
 from bakeoff.cli.options import Json
 from bakeoff.cli.pictures import counting
-from bakeoff.errors import RecipeError, StorageError
+from bakeoff.errors import RecipeError, StorageError, nearest
 
 if TYPE_CHECKING:
     from bakeoff.data.doctor import Diagnosis, Finding, Seen
@@ -24,7 +24,10 @@ PAGE = "health.html"
 def doctor(
     arguments: Annotated[
         list[str],
-        typer.Argument(metavar="DATASET", help="folder:PATH, csv:FILE, parquet:PATH, hf:OWNER/NAME, or cifar100."),
+        typer.Argument(
+            metavar="DATASET [KEY=VALUE]...",
+            help="folder:PATH, csv:FILE, parquet:PATH, hf:OWNER/NAME, or cifar100; of a table its columns.",
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option("--out", help="The folder of the page; default: doctor-NAME, here.")
@@ -41,20 +44,20 @@ def doctor(
     [dim]bakeoff doctor folder:my_pictures --fix clean.csv[/]
     """
     from bakeoff.data import doctor as doctors
+    from bakeoff.data import own
     from bakeoff.data.doctor import clean
 
     names, settings = words.split(arguments)
-    if settings:
-        raise RecipeError("command line", found=f"'{settings[0]}'", expected="no settings")
+    columns = _columns(settings)
     name = words.one(names, "data set", EXAMPLE)
+    folder = out or Path(f"doctor-{_slug(name)}")
+    for written in (folder, fix):
+        if written is not None and name.startswith("folder:"):
+            _keep_out(written, own.place(name.removeprefix("folder:")))
     if fix is not None:
         clean.refuse_existing(fix)
     with counting(name) as tell:
-        diagnosis = doctors.examine(name, tell=tell)
-    folder = out or Path(f"doctor-{_slug(name)}")
-    for written in (folder, fix):
-        if written is not None:
-            _keep_out(written, diagnosis.place)
+        diagnosis = doctors.examine(name, **columns, tell=tell)
     if fix is not None:
         _write_list(diagnosis, fix)
     page = _write_page(diagnosis, folder, fix=fix)
@@ -65,15 +68,30 @@ def doctor(
     _print(diagnosis, page, fix=fix)
 
 
+def _columns(settings: Sequence[str]) -> dict[str, str]:
+    """Return which columns of a table were named, as training takes them."""
+    from bakeoff import recipe
+
+    known = {"data.image_column": "image", "data.label_column": "label"}
+    found = {}
+    for text in settings:
+        key, value = recipe.setting(text)
+        if key not in known:
+            expected, hint = f"one of {', '.join(known)}", nearest(key, known)
+            raise RecipeError("command line", found=f"an unknown key '{key}'", expected=expected, hint=hint)
+        found[known[key]] = str(value)
+    return found
+
+
 def _slug(name: str) -> str:
     """Return the end of a data set's name as a part of a folder's name."""
     last = name.partition(":")[2].rstrip("/").rpartition("/")[2] if ":" in name else name
     return re.sub(r"[^\w.-]+", "-", last).strip(".-")[:80] or "pictures"
 
 
-def _keep_out(path: Path, place: Path | None) -> None:
+def _keep_out(path: Path, place: Path) -> None:
     """Refuse to write into the data set."""
-    if place is not None and place.is_dir() and path.resolve().is_relative_to(place.resolve()):
+    if place.is_dir() and path.resolve().is_relative_to(place.resolve()):
         raise RecipeError(str(path), found=f"a place inside {place}", expected="a place outside of the data set")
 
 

@@ -123,6 +123,9 @@ def print_record(record: "Record", *, pictures: Sequence[Path] = ()) -> None:
     for part in ("test", "val"):
         if scores := summary.get(part):
             out.print(f"[bold]{place}, {part}[/]: {accuracy(scores)}")
+            if clean := scores.get("clean"):
+                left_out = f"{scores['n'] - clean['n']:,} images that ciFAIR lists as near duplicates"
+                out.print(f"  clean    {accuracy(clean)}, without {left_out}", markup=False)
     if summary:
         looks = len(summary.get("test_reads", []))
         out.print(

@@ -31,7 +31,7 @@ from bakeoff.data.images import ImageSet, Indices
 from bakeoff.errors import DataError
 from bakeoff.results.files import storage_errors
 
-FORMAT = 2  # of the cache and of what sources decode into it: raise it when either changes
+FORMAT = 3  # of the cache and of what sources decode into it: raise it when either changes
 _log = logging.getLogger(__name__)
 
 

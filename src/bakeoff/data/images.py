@@ -29,7 +29,7 @@ class ImageSet:
         superclass_of: class index -> superclass index.
         mean: of each channel, in units of [0, 1]; a constant of the source.
         std: of each channel, in units of [0, 1]; a constant of the source.
-        fingerprint: sha256 of the pixels, labels and names, in their order.
+        fingerprint: sha256 of the pixels, or of a person's own files, and of labels and names, in their order.
     """
 
     images: NDArray[np.uint8]

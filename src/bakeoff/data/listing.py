@@ -1,6 +1,7 @@
 """Which pictures a person's own data set has, and what each shows: read from names and tables, before any is opened."""
 
 import os
+import re
 import stat
 import unicodedata
 from collections import Counter
@@ -17,6 +18,14 @@ from bakeoff.errors import DataError, nearest
 
 OwnPart = Literal["train", "val", "test"]
 PARTS: tuple[OwnPart, ...] = ("train", "val", "test")
+NAMES: dict[OwnPart, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+_FILLERS = {"data", "dataset", "set", "images", "pictures", "seg"}  # stand beside them, as in train_dataset
+LINKS = "links that lead out of the folder"
+LOOSE = "pictures outside of any class"
 MANY = 5  # names in a message
 
 
@@ -125,19 +134,16 @@ def assemble(
         order: of the classes, where the source has one; it may name some that have no picture.
 
     Raises:
-        DataError: nothing to train on, fewer than two classes, or classes that only test or validation has.
+        DataError: no picture, or classes that test or validation has and train, if there is one, has not.
     """
     parts = {part: [(path, _class(name, place)) for path, name in rows[part]] for part in PARTS if rows.get(part)}
     numbers = _numbered(groups) if groups else {}
-    passed = ", ".join(f"{count} {what}" for what, count in (skipped or {}).items())
-    told = f" ({passed} passed over)" if passed else ""
-    if "train" not in parts:
-        raise DataError(str(place), found=f"no picture to train on{told}", expected="pictures in a folder a class")
-    trained = sorted({name for _, name in parts["train"]})
-    if len(trained) < 2:
-        found = f"one class, {trained[0]}{told}"
-        raise DataError(str(place), found=found, expected="at least two", hint="Each class is a folder of its own.")
-    index = {name: number for number, name in enumerate(order or trained)}
+    if not parts:
+        found = f"no picture to train on{_passed_over(skipped or {})}"
+        raise DataError(str(place), found=found, expected="pictures in a folder a class")
+    known = [parts["train"]] if "train" in parts else parts.values()
+    names = sorted({name for pictures in known for _, name in pictures})
+    index = {name: number for number, name in enumerate(order or names)}
     for part, pictures in parts.items():
         if strangers := sorted({name for _, name in pictures} - index.keys()):
             found = f"{len(strangers)} classes in {part} that train does not have ({', '.join(strangers[:MANY])})"
@@ -159,6 +165,51 @@ def assemble(
     )
 
 
+def require_training(found: Listing) -> Listing:
+    """Return a listing that something can be trained on.
+
+    Raises:
+        DataError: there is nothing to train on, or one class.
+    """
+    told = _passed_over(found.skipped)
+    if "train" not in found.parts:
+        only = f"{' and '.join(found.parts)} and no train{told}"
+        raise DataError(str(found.place), found=only, expected="train/ beside it, or a folder a class and nothing else")
+    if len(names := np.unique(found.parts["train"].labels)) < 2:
+        only = f"one class, {found.classes[names[0]]}{told}"
+        raise DataError(
+            str(found.place), found=only, expected="at least two", hint="Each class is a folder of its own."
+        )
+    return found
+
+
+def part_of(name: str) -> OwnPart | None:
+    """Return the part that a name means, if it means one: `Training`, `test_dataset`, `seg_train`."""
+    words = set(re.split(r"[\s_-]+", name.strip().lower())) - _FILLERS
+    return next((part for part, names in NAMES.items() if len(words) == 1 and words <= set(names)), None)
+
+
+def parts_among(place: Path, folders: Mapping[str, bool]) -> dict[OwnPart, str]:
+    """Return which of a data set's folders are its parts; none of them where each is a class.
+
+    Args:
+        place: of the data set, for messages.
+        folders: name of each -> whether there are folders in it.
+
+    Raises:
+        DataError: several folders for one part.
+    """
+    found: dict[OwnPart, str] = {}
+    for name in sorted(folders):
+        if (part := part_of(name)) is None:
+            continue
+        if part in found:
+            raise DataError(str(place), found=f"{found[part]} and {name}", expected=f"one folder for {part}")
+        found[part] = name
+    are_classes = not any(folders[name] for name in found.values()) and len(folders) > len(found)
+    return {} if are_classes else found  # a train among buses and ships is a class
+
+
 def missing(listing: Listing) -> dict[OwnPart, tuple[str, ...]]:
     """Name the classes that a part has no picture of."""
     found = {
@@ -166,6 +217,11 @@ def missing(listing: Listing) -> dict[OwnPart, tuple[str, ...]]:
         for part, listed in listing.parts.items()
     }
     return {part: names for part, names in found.items() if names}
+
+
+def is_hidden(name: str) -> bool:
+    """Tell whether a file or folder was put there by a system, not by a person."""
+    return name.startswith((".", "__MACOSX"))
 
 
 def is_picture(name: str) -> bool:
@@ -177,6 +233,12 @@ def count(skipped: Counter[str], name: str) -> None:
     """Count a file that is no picture by the end of its name; what systems leave lying about is not worth telling."""
     if not name.startswith(".") and name.lower() not in ("thumbs.db", "desktop.ini"):
         skipped[Path(name).suffix.lower() or "without an ending"] += 1
+
+
+def _passed_over(skipped: Mapping[str, int]) -> str:
+    """Say what was passed over, as the end of a message."""
+    told = ", ".join(f"{count} {what}" for what, count in skipped.items())
+    return f" ({told} passed over)" if told else ""
 
 
 def _class(name: str, place: Path) -> str:

@@ -22,8 +22,8 @@ from bakeoff.catalogue import OWN, Dataset, is_own
 from bakeoff.data import cache, decode, images, places
 from bakeoff.data.decode import Fit
 from bakeoff.data.images import ImageSet, Indices, Part
-from bakeoff.data.listing import MANY, Listed, Listing, missing
-from bakeoff.data.sources import csv_table, folder, tables
+from bakeoff.data.listing import MANY, Listed, Listing, missing, require_training
+from bakeoff.data.sources import archive, csv_table, folder, tables
 from bakeoff.errors import DataError, RecipeError
 from bakeoff.results.files import storage_errors
 
@@ -47,8 +47,13 @@ def listing(name: str, *, image: str | None = None, label: str | None = None) ->
 
     Raises:
         RecipeError: no such kind of source, or nothing behind the colon.
-        DataError: it is not there, or is no such data set.
+        DataError: it is not there, or nothing can be trained on it.
     """
+    return require_training(_listed(name, image=image, label=label))
+
+
+def _listed(name: str, *, image: str | None, label: str | None) -> Listing:
+    """Return which pictures a data set has, be they enough for training or not."""
     kind, _, rest = name.partition(":")
     if not rest.strip() or not is_own(name):
         expected = ", ".join(f"{prefix}..." for prefix in OWN)
@@ -58,7 +63,9 @@ def listing(name: str, *, image: str | None = None, label: str | None = None) ->
     found = place(rest)
     if kind == "parquet":
         return tables.read_parquet(found, image=image, label=label)
-    return csv_table.read(found) if kind == "csv" else folder.read(found)
+    if kind == "csv":
+        return csv_table.read(found)
+    return archive.read(found) if archive.is_one(found) else folder.read(found)
 
 
 def describe(name: str, *, size: int, image: str | None = None, label: str | None = None) -> Dataset:
@@ -141,7 +148,7 @@ def load_unseen(
     Raises:
         RecipeError, DataError, StorageError: as `load`.
     """
-    found = listing(name, image=image, label=label)
+    found = _listed(name, image=image, label=label)
     kept = _kept(found, "test", image=image, size=size, fit=fit, tell=lambda done, of: None)
     return kept, "test" if "test" in found.parts else "all pictures"
 
@@ -205,11 +212,18 @@ def place(text: str) -> Path:
     return Path(text).expanduser()
 
 
+def identity(name: str) -> str:
+    """Return what tells one data set from another, however its path is written."""
+    kind, _, path = name.partition(":")
+    return f"{kind}:{place(path).resolve()}" if is_own(name) and kind != "hf" else name
+
+
 def _to_train(found: Listing) -> tuple[Listed, Indices | None]:
     """Return all that is not test, and which rows of it are set apart for validation."""
-    train, val = found.parts["train"], found.parts.get("val")
-    if val is None:
-        return train, None
+    train, val = found.parts.get("train"), found.parts.get("val")
+    if train is None or val is None:
+        (alone,) = (part for part in (train, val) if part is not None)
+        return alone, None
     both = _joined(train, val)
     return both, np.arange(len(train), len(both), dtype=np.int64)
 
@@ -307,12 +321,20 @@ def _decoded(
         classes=classes,
         mean=(0.0,) * 3,
         std=(1.0,) * 3,
-        fingerprint=images.fingerprint(pixels, listed.labels, classes),
+        fingerprint=_fingerprint(digests, listed.labels, classes, f"{size} {fit}"),
         groups=_groups(digests, listed.groups),
         reserved=reserved,
     )
     mean, std = statistics(drawn)
     return replace(drawn, mean=mean, std=std)
+
+
+def _fingerprint(digests: NDArray[np.void], labels: Indices, classes: tuple[str, ...], how: str) -> str:
+    """Return the sha256 of all files, their classes and what was made of them: the same whatever decodes them."""
+    told = hashlib.sha256(repr((classes, how)).encode())
+    told.update(digests.tobytes())
+    told.update(labels.tobytes())
+    return told.hexdigest()
 
 
 def _room(num: int, size: int) -> NDArray[np.uint8]:

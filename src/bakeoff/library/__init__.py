@@ -1,4 +1,4 @@
-"""What is shipped as data: recipe cards, studies, costs. The header of a card is a comment of `Key: value` lines."""
+"""What is shipped as data: cards, studies, costs, near duplicates. A card begins with `Key: value` comments."""
 
 from pathlib import Path
 
@@ -23,6 +23,11 @@ def studies() -> dict[str, Path]:
 def costs_table() -> Path:
     """Return the table of what every model costs."""
     return FOLDER / "costs.csv"
+
+
+def near_duplicates() -> Path:
+    """Return the table of test pictures that have a near duplicate."""
+    return FOLDER / "near_duplicates.csv"
 
 
 def purpose(card: Path) -> str:

@@ -6,7 +6,7 @@ Metadata: key `bakeoff`, JSON with split, digest of the recipe, classes, supercl
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,11 @@ class Predictions:
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.index)
+
+    def of(self, images: np.ndarray) -> "Predictions":
+        """Return what was said about some images, by their positions in the split."""
+        chosen = np.isin(self.index, images)
+        return replace(self, index=self.index[chosen], label=self.label[chosen], logits=self.logits[chosen])
 
 
 def write(predictions: Predictions, path: Path) -> None:

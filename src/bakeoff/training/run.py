@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from bakeoff import data
-from bakeoff.data import own
+from bakeoff.data import clean_test, own
 from bakeoff.errors import BakeoffError, DataError, RecipeError, ResumeRefused
 from bakeoff.models import cost, stages
 from bakeoff.recipe import Data, Recipe, overlay
@@ -133,7 +133,10 @@ def read_test(run: Run, *, plugin: str | None = None, command: Sequence[str] = (
             raise DataError(str(run.folder), found=others, expected="the classes that the run was trained on")
         outcome = found.evaluate(images)
         predictions.write(replace(outcome, split="test", recipe_digest=recipe.digest), run.predictions("test"))
-        run.write_json(run.summary_path, summary | {"test": metrics.report(outcome)})
+        scores = metrics.report(outcome)
+        if (rows := clean_test.rows(recipe.data.name, images.labels)) is not None:
+            scores["clean"] = metrics.summarise(outcome.of(rows))
+        run.write_json(run.summary_path, summary | {"test": scores})
     return run.record()
 
 
@@ -158,7 +161,7 @@ def read_other(run: Run, section: Data, *, plugin: str | None = None) -> dict[st
     with lock.hold(run.lock_path), _logging_to(run.log_path):
         found = trained.load(run, plugin=plugin)
         source = section.source
-        if _place(section) == _place(found.recipe.data):
+        if own.identity(section.name) == own.identity(found.recipe.data.name):
             hint = f"Its own test split is read by: bakeoff eval {run.folder}"
             raise RecipeError("data", found=f"{source['name']}, its own", expected="other pictures", hint=hint)
         images, part = data.load_unseen(**source | ({} if section.is_published else found.shown))
@@ -313,12 +316,6 @@ def _hold_to_split(run: Run, share: Share) -> None:
             expected="the pictures that the run was trained on",
             hint="The data set has changed since, or another one lies here. Other pictures: eval RUN data=...",
         )
-
-
-def _place(section: Data) -> str:
-    """Return what tells one data set from another, however its path is written."""
-    kind, _, path = section.name.partition(":")
-    return section.name if section.is_published or kind == "hf" else f"{kind}:{own.place(path).resolve()}"
 
 
 def _check_recipe(recipe: Recipe, found: Checkpoint, run: Run) -> None:

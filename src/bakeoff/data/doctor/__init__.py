@@ -20,20 +20,22 @@ __all__ = ["Case", "Diagnosis", "Finding", "Kept", "Seen", "examine"]
 PUBLISHED: tuple[Part, ...] = ("train", "test")  # the parts of a set of the catalogue
 
 
-def examine(name: str, *, tell: Tell | None = None) -> Diagnosis:
+def examine(name: str, *, image: str | None = None, label: str | None = None, tell: Tell | None = None) -> Diagnosis:
     """Look at every picture of a data set, once, and say what is wrong with it.
 
     A broken picture is a finding, no error. Nothing is written, and no picture is changed.
 
     Args:
         name: a published set, or where a person's own pictures are.
+        image: the column of pictures, of a table; None finds it.
+        label: the column of classes, of a table; None finds it.
         tell: receives progress while pictures are opened.
 
     Raises:
         RecipeError: no such data set.
         DataError: it is not there, or is no data set at all.
     """
-    listing = own.listing(name) if is_own(name) else None
+    listing = own.listing(name, image=image, label=label) if is_own(name) else None
     seen = _published(name, tell=tell) if listing is None else _own(listing, tell=tell)
     found = alike.find(seen)
     kept, left_out = clean.choose(seen, found)
@@ -41,6 +43,7 @@ def examine(name: str, *, tell: Tell | None = None) -> Diagnosis:
     findings = [
         *files.broken(seen),
         *copies.find(seen, found),
+        *copies.published(name, seen),
         *sources.find(seen),
         *mirrors.find(seen),
         *classes.find(seen.classes, counted),

@@ -6,9 +6,10 @@ import numpy as np
 
 from bakeoff.data.doctor.diagnosis import Case, Finding
 from bakeoff.data.doctor.survey import Survey
+from bakeoff.results.metrics import UNBALANCED
 
 FEW = 10  # training pictures below which a class can hardly be learnt
-_UNEQUAL, _VERY_UNEQUAL = 3.0, 10.0  # times as many pictures in the largest class as in the smallest
+_VERY_UNBALANCED = 10  # times as many pictures in the largest class as in the smallest
 
 
 def counts(survey: Survey) -> dict[str, list[int]]:
@@ -45,11 +46,11 @@ def find(classes: Sequence[str], counted: Mapping[str, Sequence[int]]) -> Iterat
         )
     present = [number for number in train if number]
     ratio = max(present) / min(present) if present else 1.0
-    if ratio >= _UNEQUAL:
+    if ratio >= UNBALANCED:
         most, least = (classes[train.index(of(present))] for of in (max, min))
         yield Finding(
             kind="unbalanced",
-            severity="warning" if ratio >= _VERY_UNEQUAL else "note",
+            severity="warning" if ratio >= _VERY_UNBALANCED else "note",
             title=f"the largest class has {ratio:.0f} times as many training pictures as the smallest",
             meaning=f"{most} has {max(present):,}, {least} {min(present):,}. A network that prefers large classes "
             "has a good top-1, and is poor on small ones.",

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from bakeoff.data import clean_test
 from bakeoff.data.doctor import alike
 from bakeoff.data.doctor.alike import Alike, Pairs
 from bakeoff.data.doctor.diagnosis import Case, Finding, seen
@@ -38,6 +39,26 @@ def find(survey: Survey, found: Alike) -> Iterator[Finding]:
         yield _near_conflicts(survey, disputed)
     if len(found.mirrored):
         yield _mirrored(survey, _with_copies(found.mirrored, equal))
+
+
+def published(name: str, survey: Survey) -> Iterator[Finding]:
+    """Yield what people who looked by eye have published of a set's copies."""
+    if not len(listed := clean_test.near_duplicates(name)):
+        return
+    test = np.flatnonzero(survey.part_of == survey.parts.index("test"))
+    is_numbered = clean_test.is_numbered(name, survey.labels[test])
+    yield Finding(
+        kind="published_copies",
+        severity="note",
+        title=f"ciFAIR lists {len(listed):,} test pictures with a near duplicate in train or test"
+        + ("" if is_numbered else ", by numbers that these rows do not have"),
+        meaning="People judged the nearest neighbours of each test picture by eye (Barz and Denzler, 2020).",
+        advice="bakeoff eval RUN shows accuracy without them, beside the usual."
+        if is_numbered
+        else "The authors' own files have the order that the list counts in; with them, eval shows accuracy without "
+        "these pictures.",
+        cases=tuple(Case(pictures=(seen(survey, row),)) for row in test[listed]) if is_numbered else (),
+    )
 
 
 def _conflicts(survey: Survey, groups: Sequence[Sequence[int]]) -> Finding:

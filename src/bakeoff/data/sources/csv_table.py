@@ -5,8 +5,7 @@ import io
 from pathlib import Path
 
 from bakeoff.data import listing
-from bakeoff.data.listing import PARTS, Listing, OwnPart
-from bakeoff.data.sources.folder import NAMES
+from bakeoff.data.listing import NAMES, PARTS, Listing, OwnPart
 from bakeoff.errors import DataError, nearest
 
 REQUIRED, OPTIONAL = ("path", "label"), ("split", "group")
@@ -60,8 +59,7 @@ def _required(row: dict[str, str], *, where: str) -> tuple[str, str]:
 
 def _part(split: str, *, where: str) -> OwnPart:
     """Return the part that a split's name means."""
-    for part, names in NAMES.items():
-        if split.strip().lower() in names:
-            return part
+    if (part := listing.part_of(split)) is not None:
+        return part
     known = [name for names in NAMES.values() for name in names]
     raise DataError(where, found=f"split '{split}'", expected="train, val or test", hint=nearest(split, known))

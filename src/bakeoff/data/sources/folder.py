@@ -10,41 +10,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bakeoff.data import listing
-from bakeoff.data.listing import Listing, OwnPart
+from bakeoff.data.listing import LINKS, LOOSE, Listing
 from bakeoff.errors import DataError
-
-NAMES: dict[OwnPart, tuple[str, ...]] = {
-    "train": ("train", "training", "train_dataset"),
-    "val": ("val", "valid", "validation", "val_dataset"),
-    "test": ("test", "testing", "test_dataset"),
-}
-LINKS = "links that lead out of the folder"
-LOOSE = "pictures outside of any class"
 
 
 def read(place: Path) -> Listing:
     """List the pictures of a folder, each part and class in the order of their names.
 
     Raises:
-        DataError: no such folder, nothing to train on, or classes that do not fit.
+        DataError: no such folder, no picture in it, or classes that do not fit.
     """
     if not place.is_dir():
-        raise DataError(str(place), found="no such folder", expected="a folder of pictures")
+        found, hint = ("a file", "Unpack it, unless it is a .zip.") if place.is_file() else ("no such folder", "")
+        raise DataError(str(place), found=found, expected="a folder of pictures, or a .zip of one", hint=hint)
     try:
-        inside = [entry for entry in place.iterdir() if entry.is_dir()]
-        found = {part: [entry for entry in inside if entry.name.lower() in names] for part, names in NAMES.items()}
-        for part, folders in found.items():
-            if len(folders) > 1:
-                both = " and ".join(sorted(entry.name for entry in folders))
-                raise DataError(str(place), found=f"{both}", expected=f"one folder for {part}")
+        inside = _folders(place)
+        names = listing.parts_among(place, {folder.name: bool(_folders(folder)) for folder in inside})
+        places = {part: _inner(place / name) for part, name in names.items()} or {"train": place}
         skipped: Counter[str] = Counter()
-        if found["train"]:
-            places: dict[OwnPart, Path] = {part: folders[0] for part, folders in found.items() if folders}
-            for other in sorted(set(inside) - set(places.values())):
-                skipped[f"pictures in {other.name}/"] += sum(1 for _ in _pictures(other, Counter()))
-        else:
-            _refuse_headless(place, [entry for folders in found.values() for entry in folders])
-            places = {"train": place}
+        for other in sorted(folder for folder in inside if names and folder.name not in names.values()):
+            skipped[f"pictures in {other.name}/"] += sum(1 for _ in _pictures(other, Counter()))
         rows = {part: list(_pictures(folder, skipped)) for part, folder in places.items()}
     except OSError as error:
         where = str(error.filename or place)
@@ -52,24 +37,28 @@ def read(place: Path) -> Listing:
     return listing.assemble(place, rows, skipped=+skipped)
 
 
-def _refuse_headless(place: Path, parts: list[Path]) -> None:
-    """Refuse a folder with a test and no train: their names are not those of classes."""
-    if parts:
-        found = f"{', '.join(sorted(entry.name for entry in parts))} and no train"
-        raise DataError(str(place), found=found, expected="train/ beside it, or a folder a class and nothing else")
+def _folders(place: Path) -> list[Path]:
+    return [entry for entry in place.iterdir() if entry.is_dir()]
+
+
+def _inner(part: Path) -> Path:
+    """Return the folder that holds the classes: some archives have train/train/CLASS."""
+    inside = list(part.iterdir())
+    goes_on = [entry.name for entry in inside] == [part.name] and inside[0].is_dir() and not inside[0].is_symlink()
+    return _inner(inside[0]) if goes_on else part
 
 
 def _pictures(folder: Path, skipped: Counter[str]) -> Iterator[tuple[Path, str]]:
     """Yield path and class of each picture below a part's folder, by name; links are followed only within it."""
     root = folder.resolve()
     for at, folders, files in os.walk(folder, onerror=_raise):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        folders[:] = sorted(name for name in folders if not listing.is_hidden(name))
         here = Path(at)
         skipped.update(LINKS for name in folders if (here / name).is_symlink())  # os.walk does not follow them
         relative = here.relative_to(folder).parts
         for name in sorted(files):
             path = here / name
-            if not listing.is_picture(name) or name.startswith("."):
+            if listing.is_hidden(name) or not listing.is_picture(name):
                 listing.count(skipped, name)
             elif path.is_symlink() and not _leads_inside(path, root):
                 skipped[LINKS] += 1

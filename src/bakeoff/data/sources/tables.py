@@ -5,16 +5,20 @@ A picture is a struct with the encoded file under `bytes`, as the datasets libra
 """
 
 import json
-from collections.abc import Callable, Sequence
+import threading
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from bakeoff.data import listing, places
 from bakeoff.data.listing import PARTS, Listing, OwnPart
-from bakeoff.data.sources.folder import NAMES
 from bakeoff.errors import DataError
 
-Table = Any  # pyarrow has no types, and is imported only where it is needed
+Schema = Column = Any  # pyarrow has no types, and is imported only where it is needed
 LABELS = ("label", "labels", "fine_label", "class", "target", "category", "y")  # in the order of preference
 
 
@@ -37,7 +41,7 @@ def read_parquet(place: Path, *, image: str | None, label: str | None) -> Listin
     files: dict[OwnPart, list[Path]] = {part: [] for part in PARTS}
     for path in found:
         below = path.relative_to(place).parts[:-1] if path != place else ()
-        said = (part for name in (path.stem, *reversed(below)) if (part := _part_of(name)) is not None)
+        said = (part for name in (path.stem, *reversed(below)) if (part := _begins(name)) is not None)
         files[next(said, "train")].append(path)
     return _listed(place, files, image=image, label=label)
 
@@ -52,16 +56,15 @@ def read_hub(repository: str, *, image: str | None, label: str | None) -> Listin
     files: dict[OwnPart, list[Path]] = {part: [] for part in PARTS}
     splits = places.hub_splits(repository)
     for split in splits:
-        part = _part_of(split) if len(splits) > 1 else "train"
+        part = _begins(split) if len(splits) > 1 else "train"
         if part is not None and not files[part]:  # one that is called otherwise, such as unsupervised, has no labels
             files[part] = list(places.hub(repository, split))
     return _listed(Path(repository), files, image=image, label=label)
 
 
-def _part_of(name: str) -> OwnPart | None:
+def _begins(name: str) -> OwnPart | None:
     """Return the part that the beginning of a name means, if it means one."""
-    word = name.lower().replace("_", "-").split("-")[0]
-    return next((part for part, names in NAMES.items() if word in names), None)
+    return listing.part_of(name.replace("_", "-").split("-")[0])
 
 
 def _listed(place: Path, files: dict[OwnPart, list[Path]], *, image: str | None, label: str | None) -> Listing:
@@ -71,26 +74,45 @@ def _listed(place: Path, files: dict[OwnPart, list[Path]], *, image: str | None,
     for part in PARTS:
         if not files[part]:
             continue
-        table, names_of_rows = _table(files[part])
+        first = _schema(files[part][0])
         where = str(files[part][0])
-        pictures = table[_image_column(table, image, where=where)]
-        column = _label_column(table, label, where=where)
-        names = _class_names(table, column)
-        labels = _labels(table[column].to_pylist(), names, where=f"{where}, {column}")
-        rows[part] = list(zip(names_of_rows, labels, strict=True))
-        encoded[part] = _Encoded(pictures, names=names_of_rows)
+        pictures = _image_column(first, image, where=where)
+        column = _label_column(first, label, where=where)
+        names = _class_names(first, column)
+        rows[part], blocks = [], []
+        for file in files[part]:
+            _refuse_others(file, _schema(file), (pictures, column), like=files[part][0])
+            labels = _labels(_column(file, column).to_pylist(), names, where=f"{file}, {column}")
+            rows[part] += [(Path(f"{file}:{row}"), name) for row, name in enumerate(labels)]
+            blocks += _blocks(file, pictures)
+        encoded[part] = _Encoded(blocks, names=[path for path, _ in rows[part]])
         order = order or names
     return listing.assemble(place, rows, encoded=encoded, files=files, order=order or _in_order(rows))
 
 
 class _Encoded:
-    """Gives the encoded file of a row."""
+    """Gives the encoded file of a row; the block that it lies in stays in memory until another is asked for.
 
-    def __init__(self, pictures: Table, *, names: Sequence[Path]) -> None:
-        self.pictures, self.names = pictures, names
+    Args:
+        blocks: number of rows, and what reads these rows of the column of pictures.
+        names: of the rows, for messages.
+    """
+
+    def __init__(self, blocks: Sequence[tuple[int, Callable[[], Column]]], *, names: Sequence[Path]) -> None:
+        self.ends = list(accumulate(num for num, _ in blocks))
+        self.reads = [read for _, read in blocks]
+        self.names = names
+        self.held: tuple[int, Column] = (-1, None)
+        self.lock = threading.Lock()
 
     def __call__(self, row: int) -> bytes:
-        content = self.pictures[row].as_py()
+        block = bisect_right(self.ends, row)
+        with self.lock:  # threads go through the rows side by side
+            if self.held[0] != block:
+                self.held = (-1, None)  # never two of them
+                self.held = (block, self.reads[block]())
+            column = self.held[1]
+        content = column[row - (self.ends[block - 1] if block else 0)].as_py()
         content = content.get("bytes") if isinstance(content, dict) else content
         if content is None:
             found, expected = "no bytes, at most a path, which is not followed", "a picture in the table itself"
@@ -98,32 +120,68 @@ class _Encoded:
         return bytes(content)
 
 
-def _table(files: Sequence[Path]) -> tuple[Table, list[Path]]:
-    """Read the files of one part, mapped where they allow it; and name each row by its file and place in it."""
+def _schema(file: Path) -> Schema:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    tables = []
-    for file in files:
-        try:
-            if file.suffix == ".arrow":
-                tables.append(pa.ipc.open_stream(pa.memory_map(str(file))).read_all())
-            else:
-                with pq.ParquetFile(file) as source:
-                    tables.append(source.read())
-        except (OSError, pa.ArrowException) as error:
-            found = f"damage ({' '.join(str(error).split())[:200]})"
-            raise DataError(str(file), found=found, expected="a whole file", hint="Get it again.") from error
+    with _whole(file):
+        if file.suffix == ".arrow":
+            with pa.OSFile(str(file)) as source:
+                return pa.ipc.open_stream(source).schema
+        return pq.read_schema(file)
+
+
+def _column(file: Path, name: str) -> Column:
+    """Read one column: of Arrow's own format it is mapped, not read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with _whole(file):
+        if file.suffix == ".arrow":
+            return pa.ipc.open_stream(pa.memory_map(str(file))).read_all()[name]
+        with pq.ParquetFile(file) as source:
+            return source.read(columns=[name])[name]
+
+
+def _blocks(file: Path, column: str) -> list[tuple[int, Callable[[], Column]]]:
+    """Return the pieces that the pictures of a file can be read in."""
+    import pyarrow.parquet as pq
+
+    if file.suffix == ".arrow":
+        mapped = _column(file, column)
+        return [(len(mapped), lambda: mapped)]
+    with _whole(file), pq.ParquetFile(file) as source:
+        sizes = [source.metadata.row_group(group).num_rows for group in range(source.num_row_groups)]
+    return [(num, partial(_row_group, file, group, column)) for group, num in enumerate(sizes)]
+
+
+def _row_group(file: Path, group: int, column: str) -> Column:
+    import pyarrow.parquet as pq
+
+    with _whole(file), pq.ParquetFile(file) as source:
+        return source.read_row_group(group, columns=[column])[column]
+
+
+@contextmanager
+def _whole(file: Path) -> Iterator[None]:
+    """Say which file is damaged."""
+    import pyarrow as pa
+
     try:
-        whole = pa.concat_tables(tables, promote_options="default").replace_schema_metadata(tables[0].schema.metadata)
-        pairs = zip(files, tables, strict=True)
-        return whole, [Path(f"{file}:{row}") for file, table in pairs for row in range(table.num_rows)]
-    except pa.ArrowException as error:
-        found = f"other columns than in {files[0].name} ({' '.join(str(error).split())[:200]})"
-        raise DataError(str(files[-1]), found=found, expected="the same columns in each file") from error
+        yield
+    except (OSError, pa.ArrowException) as error:
+        found = f"damage ({' '.join(str(error).split())[:200]})"
+        raise DataError(str(file), found=found, expected="a whole file", hint="Get it again.") from error
 
 
-def _image_column(table: Table, wanted: str | None, *, where: str) -> str:
+def _refuse_others(file: Path, schema: Schema, columns: Sequence[str], *, like: Path) -> None:
+    """Refuse a file that has not the columns of the first."""
+    if missing := [column for column in columns if column not in schema.names]:
+        found = f"other columns than in {like.name}: no {' nor '.join(missing)}"
+        raise DataError(str(file), found=found, expected="the same columns in each file")
+
+
+def _image_column(schema: Schema, wanted: str | None, *, where: str) -> str:
     """Return the column of pictures: the one that was named, or the only one that can be."""
     import pyarrow as pa
 
@@ -132,32 +190,32 @@ def _image_column(table: Table, wanted: str | None, *, where: str) -> str:
             return bool(kind.get_field_index("bytes") >= 0)
         return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
-    able = [field.name for field in table.schema if holds(field.type)]
-    return _chosen(able, wanted, what="image_column", of="encoded pictures", table=table, where=where)
+    able = [field.name for field in schema if holds(field.type)]
+    return _chosen(able, wanted, what="image_column", of="encoded pictures", names=schema.names, where=where)
 
 
-def _label_column(table: Table, wanted: str | None, *, where: str) -> str:
+def _label_column(schema: Schema, wanted: str | None, *, where: str) -> str:
     """Return the column of classes: the one that was named, or the first of those usually called so."""
-    able = [name for name in LABELS if name in table.column_names]
-    if wanted in table.column_names:
+    able = [name for name in LABELS if name in schema.names]
+    if wanted in schema.names:
         able = [str(wanted)]
-    return _chosen(able[:1], wanted, what="label_column", of="classes", table=table, where=where)
+    return _chosen(able[:1], wanted, what="label_column", of="classes", names=schema.names, where=where)
 
 
-def _chosen(able: list[str], wanted: str | None, *, what: str, of: str, table: Table, where: str) -> str:
+def _chosen(able: list[str], wanted: str | None, *, what: str, of: str, names: Sequence[str], where: str) -> str:
     if wanted is not None and wanted in able:
         return wanted
     if wanted is None and len(able) == 1:
         return able[0]
     found = f"'{wanted}'" if wanted else f"{len(able)} columns of {of} ({', '.join(able)})" if able else f"no {of}"
-    expected = f"data.{what}, one of {', '.join(able or table.column_names)}"
+    expected = f"data.{what}, one of {', '.join(able or names)}"
     raise DataError(where, found=found, expected=expected)
 
 
-def _class_names(table: Table, column: str) -> tuple[str, ...]:
+def _class_names(schema: Schema, column: str) -> tuple[str, ...]:
     """Return what the integers of a label column mean, or nothing where that is not said."""
     try:
-        names = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"][column]["names"]
+        names = json.loads(schema.metadata[b"huggingface"])["info"]["features"][column]["names"]
         return tuple(map(str, names))
     except (KeyError, TypeError, ValueError):
         return ()
