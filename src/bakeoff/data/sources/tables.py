@@ -18,7 +18,8 @@ from bakeoff.data import listing, places
 from bakeoff.data.listing import PARTS, Listing, OwnPart
 from bakeoff.errors import DataError
 
-Schema = Column = Any  # pyarrow has no types, and is imported only where it is needed
+Schema = Any  # pyarrow has no types, and is imported only where it is needed
+Column = Any
 LABELS = ("label", "labels", "fine_label", "class", "target", "category", "y")  # in the order of preference
 
 
