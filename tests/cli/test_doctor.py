@@ -76,6 +76,7 @@ def test_json_and_a_clean_list(here: Path, capsys: pytest.CaptureFixture[str]) -
         (["digits", "data.image_colum=x"], 2, "Did you mean 'data.image_column'?"),
         (["folder:my set", "--out", "my set/page"], 2, "outside of the data set"),
         (["folder:my set", "--fix", "my set/clean.csv"], 2, "outside of the data set"),
+        (["parquet:my set", "--out", "my set/page"], 2, "outside of the data set"),
         (["digits", "--fix", "clean.csv"], 2, "pictures are no files"),
     ],
 )

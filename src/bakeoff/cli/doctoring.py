@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bakeoff.catalogue import is_own
 from bakeoff.cli import screen, words
 from bakeoff.cli.options import Json
 from bakeoff.cli.pictures import counting
@@ -51,9 +52,10 @@ def doctor(
     columns = _columns(settings)
     name = words.one(names, "data set", EXAMPLE)
     folder = out or Path(f"doctor-{_slug(name)}")
+    kind, _, path = name.partition(":")
     for written in (folder, fix):
-        if written is not None and name.startswith("folder:"):
-            _keep_out(written, own.place(name.removeprefix("folder:")))
+        if written is not None and is_own(name) and kind != "hf":
+            _keep_out(written, own.place(path))
     if fix is not None:
         clean.refuse_existing(fix)
     with counting(name) as tell:
