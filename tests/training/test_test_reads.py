@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bakeoff.cli import screen
-from bakeoff.data import clean_test
+from bakeoff.data import near_duplicates
 from bakeoff.errors import RecipeError
 from bakeoff.results import predictions
 from bakeoff.training import run as training
@@ -90,7 +90,7 @@ def test_a_second_accuracy_leaves_out_near_duplicates(tmp_path: Path, monkeypatc
     """Where test is numbered as a published list counts, both accuracies come from the same logits."""
     run = runs.start(tmp_path / "run")
     kept = np.array([0, 2, 3, 11], dtype=np.int64)
-    monkeypatch.setattr(clean_test, "rows", lambda name, labels: kept if name == "digits" else None)
+    monkeypatch.setattr(near_duplicates, "rows", lambda name, labels: kept if name == "digits" else None)
     summary = training.read_test(run, plugin=run.recipe().model.name).summary["test"]
     logits = predictions.read(run.predictions("test"))
     correct = int((logits.logits[kept].argmax(1) == logits.label[kept]).sum())

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from bakeoff import data
-from bakeoff.data import clean_test, own
+from bakeoff.data import near_duplicates, own
 from bakeoff.errors import BakeoffError, DataError, RecipeError, ResumeRefused
 from bakeoff.models import cost, stages
 from bakeoff.recipe import Data, Recipe, overlay
@@ -134,7 +134,7 @@ def read_test(run: Run, *, plugin: str | None = None, command: Sequence[str] = (
         outcome = found.evaluate(images)
         predictions.write(replace(outcome, split="test", recipe_digest=recipe.digest), run.predictions("test"))
         scores = metrics.report(outcome)
-        if (rows := clean_test.rows(recipe.data.name, images.labels)) is not None:
+        if (rows := near_duplicates.rows(recipe.data.name, images.labels)) is not None:
             scores["clean"] = metrics.summarise(outcome.of(rows))
         run.write_json(run.summary_path, summary | {"test": scores})
     return run.record()

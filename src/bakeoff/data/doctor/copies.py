@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from bakeoff.data import clean_test
+from bakeoff.data import near_duplicates
 from bakeoff.data.doctor import alike
 from bakeoff.data.doctor.alike import Alike, Pairs
 from bakeoff.data.doctor.diagnosis import Case, Finding, seen
@@ -43,10 +43,10 @@ def find(survey: Survey, found: Alike) -> Iterator[Finding]:
 
 def published(name: str, survey: Survey) -> Iterator[Finding]:
     """Yield what people who looked by eye have published of a set's copies."""
-    if not len(listed := clean_test.near_duplicates(name)):
+    if not len(listed := near_duplicates.listed(name)):
         return
     test = np.flatnonzero(survey.part_of == survey.parts.index("test"))
-    is_numbered = clean_test.is_numbered(name, survey.labels[test])
+    is_numbered = near_duplicates.is_numbered(name, survey.labels[test])
     yield Finding(
         kind="published_copies",
         severity="note",

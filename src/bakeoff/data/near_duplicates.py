@@ -21,7 +21,7 @@ ORDERS = {  # sha256 of the 10,000 test labels, as little-endian int64, in the a
 }
 
 
-def near_duplicates(name: str) -> Indices:
+def listed(name: str) -> Indices:
     """Return the numbers of test pictures on the published list, int64 [m], sorted; none where there is no list."""
     with library.near_duplicates().open(newline="", encoding="utf-8") as file:
         found = [int(row["index"]) for row in csv.DictReader(file) if row["dataset"] == name]
@@ -42,4 +42,4 @@ def rows(name: str, labels: Indices) -> Indices | None:
     """
     if not is_numbered(name, labels):
         return None
-    return np.setdiff1d(np.arange(len(labels)), near_duplicates(name)).astype(np.int64)
+    return np.setdiff1d(np.arange(len(labels)), listed(name)).astype(np.int64)
