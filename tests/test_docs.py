@@ -12,7 +12,7 @@ from PIL import Image
 
 from bakeoff import catalogue, cli
 from bakeoff import study as studies
-from bakeoff.cli import screen, words
+from bakeoff.cli import ranks, screen, words
 from bakeoff.recipe import Recipe, Teacher, resolve
 from bakeoff.recipe.resolve import SHORT, parse
 from bakeoff.recipe.schema import SECTIONS
@@ -37,6 +37,7 @@ DOCS = (
     "docs/explain.md",
     "docs/demo.md",
     "docs/export.md",
+    "docs/scaling.md",
 )
 PAGES = (*READMES, *("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LOG.md"), *DOCS)
 OWN_PICTURES = ("doctor", "predict", "explain", "demo", "export")
@@ -93,7 +94,7 @@ def test_every_command_parses(page: str, tmp_path: Path, monkeypatch: pytest.Mon
     app = typer.main.get_command(cli.app)
     found = bakeoff_commands(page)
     assert {arguments[0] for arguments in found} == set(VERBS)
-    for verb, *arguments in found:
+    for verb, *arguments in (ranks.split(typed)[1] for typed in found):
         command = app.commands[verb]  # type: ignore[attr-defined]
         if verb == "study":
             command, (verb, *arguments) = command.commands[arguments[0]], arguments

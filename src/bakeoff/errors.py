@@ -16,6 +16,7 @@ The number is the exit code of the command line.
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 _DIGITS = re.compile(r"[0-9]+")
 
@@ -36,9 +37,20 @@ class BakeoffError(Exception):
         self.where, self.found, self.expected, self.hint = where, found, expected, hint
         super().__init__(f"{where}: found {found}; expected {expected}." + (f" {hint}" if hint else ""))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let an error travel to another process: its own class need not take what its base takes."""
+        return _again, (type(self), str(self), self.__dict__.copy())
+
     def inside(self, place: str) -> "BakeoffError":
         """Return the same error with the larger place in which it stands, such as an arm of a study, before its own."""
         return type(self)(f"{place}: {self.where}", found=self.found, expected=self.expected, hint=self.hint)
+
+
+def _again(kind: type[BakeoffError], message: str, fields: dict[str, Any]) -> BakeoffError:
+    error = kind.__new__(kind)
+    Exception.__init__(error, message)
+    error.__dict__.update(fields)
+    return error
 
 
 class RecipeError(BakeoffError):

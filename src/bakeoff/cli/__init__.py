@@ -1,11 +1,12 @@
 """The command line: `bakeoff VERB ... [key=value ...]`."""
 
+import os
 import signal
 import sys
 
 import typer
 
-from bakeoff.cli import screen
+from bakeoff.cli import ranks, screen
 from bakeoff.cli.verbs import app
 from bakeoff.errors import BakeoffError, RecipeError, StorageError
 
@@ -25,8 +26,14 @@ def run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     screen.set_up_logging()
     try:
-        outcome = app(args=arguments or ["--help"], prog_name="bakeoff", standalone_mode=False)
-        return outcome if isinstance(outcome, int) else 0
+        devices, words = ranks.split(arguments)
+        if ranks.are_many():
+            return _among_ranks(words)
+        if devices is not None and (num := ranks.count(devices, verb=next(iter(words), ""))) > 1:
+            from bakeoff.launch import torchrun
+
+            return torchrun.launch(num, words)
+        return _command(words)
     except BakeoffError as error:
         screen.show_error(error, as_json=as_json)
         return error.exit_code
@@ -47,3 +54,30 @@ def run(arguments: list[str]) -> int:
         )
         screen.show_error(refused, as_json=as_json)
         return refused.exit_code
+
+
+def _command(arguments: list[str]) -> int:
+    outcome = app(args=arguments or ["--help"], prog_name="bakeoff", standalone_mode=False)
+    return outcome if isinstance(outcome, int) else 0
+
+
+def _among_ranks(arguments: list[str]) -> int:
+    """Run a command as one of several ranks: the first does it, the others what it asks of them."""
+    from bakeoff.training import ranks as others
+
+    try:
+        if others.is_follower():
+            return ranks.follow(arguments)
+        others.join()
+        try:
+            ranks.refuse_others(next(iter(arguments), ""))
+            code = _command(arguments)
+        except BakeoffError:
+            others.part()  # they have met it as well
+            raise
+        others.part()
+        return code
+    except Exception as error:
+        if not others.is_loss(error):
+            raise
+        os._exit(BakeoffError.exit_code)  # what is left of the ranks' connections would be waited for

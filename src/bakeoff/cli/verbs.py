@@ -119,6 +119,9 @@ def resume(
     arguments: Annotated[list[str], typer.Argument(metavar="RUN [epochs=N]", help="A run's folder or name.")],
     root: Root = LOGS,
     test: Annotated[bool, typer.Option(help="Read the test split once at the end.")] = True,
+    any_world_size: Annotated[
+        bool, typer.Option("--any-world-size", help="On more or fewer ranks than it began with: other rounding.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Go on exactly where a run stopped, or extend a finished one by `epochs=N`."""
@@ -133,7 +136,12 @@ def resume(
         from bakeoff.training.provenance import command_line
 
         record = training.resume(
-            run, epochs=given.get("epochs"), plugin=given.get("model"), command=command_line(), tell=tell
+            run,
+            epochs=given.get("epochs"),
+            plugin=given.get("model"),
+            command=command_line(),
+            any_world_size=any_world_size,
+            tell=tell,
         )
     again = test and "test" not in record.summary
     _conclude(record, test=again, plugin=given.get("model"), as_json=as_json)

@@ -38,11 +38,11 @@ class Plan:
     rounds: tuple[policies.Choice, ...] = ()
     boxes: tuple[Tensor, ...] = ()
 
-    def __getitem__(self, rows: slice) -> "Plan":
+    def __getitem__(self, rows: slice | Tensor) -> "Plan":
         return Plan(
             corner=None if self.corner is None else self.corner[rows],
             flip=None if self.flip is None else self.flip[rows],
-            rounds=tuple(choice[rows] for choice in self.rounds),
+            rounds=tuple(choice[rows if isinstance(rows, slice) else rows.numpy()] for choice in self.rounds),
             boxes=tuple(box[rows] for box in self.boxes),
         )
 

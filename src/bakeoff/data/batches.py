@@ -6,7 +6,7 @@ the images are kept, not of the batches before it. So a run resumes inside an ep
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import NamedTuple, TypeVar
@@ -57,6 +57,7 @@ class Batches:
         resident: keep all images on the device (a CPU reads them where they are, which may be a memory-map);
             otherwise a thread reads them two batches ahead. None: if there is room. The batches are the same.
         balance: show each class as often as any other.
+        share: which images of each batch are handed out, in pieces; the others are another process's. None: all.
 
     Raises:
         RecipeError: fewer images than one batch, or settings that do not suit the images.
@@ -73,6 +74,7 @@ class Batches:
         device: torch.device,
         resident: bool | None = None,
         balance: bool = False,
+        share: Sequence[slice] | None = None,
     ) -> None:
         if not 1 <= batch_size <= len(data):
             raise RecipeError(
@@ -85,6 +87,7 @@ class Batches:
         self.batch_size, self.seed, self.device = batch_size, seed, device
         self.augment, self.mix = augment, mix
         self._balance = balance
+        self._share = None if share is None else _Share.of(share, batch_size, mixes=bool(mix.mixup or mix.cutmix))
         self.steps_per_epoch = len(data) // batch_size
         self._height, self._width, self._data = height, width, data
         self._normalise = Normalise(data.mean, data.std, height=height, width=width, device=device)
@@ -108,13 +111,14 @@ class Batches:
         order_on_device = order.to(self.device)
         steps = range(first_step, self.steps_per_epoch)
 
-        def rows(step: int) -> slice:
-            return slice(step * self.batch_size, (step + 1) * self.batch_size)
+        def rows(step: int) -> slice | Tensor:
+            first = step * self.batch_size
+            return slice(first, first + self.batch_size) if self._share is None else first + self._share.made
 
         def read(step: int) -> Tensor:
             if self._pixels_on_device is not None:
                 return self._pixels_on_device[order_on_device[rows(step)]]
-            pixels = torch.from_numpy(self._data.pixels(order.numpy()[rows(step)]))
+            pixels = torch.from_numpy(self._data.pixels(order[rows(step)].numpy()))
             return pixels.pin_memory() if self.device.type == "cuda" else pixels
 
         with closing(read_ahead(read, steps, num=0 if self._resident else AHEAD)) as pixels:
@@ -129,18 +133,50 @@ class Batches:
             x = blank(x, box)
         labels = self._labels[index]
         x, targets = self.mix(x, self._one_hot[labels], seed=self.seed, epoch=epoch, step=step)
-        return Batch(x, targets, labels)
+        if self._share is None:
+            return Batch(x, targets, labels)
+        own = self._share.own.to(self.device)
+        return Batch(x[own], targets[own], labels[own])
 
 
-def plain(data: ImageSet, *, batch_size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+class _Share(NamedTuple):
+    """What a process makes of each batch, and what of it is its own.
+
+    Images are mixed with the one before them, which can be another process's: it is made here as well.
+
+    Args:
+        made: int64 [m], places in the batch.
+        own: int64 [n], places among those that are made.
+    """
+
+    made: Tensor
+    own: Tensor
+
+    @classmethod
+    def of(cls, pieces: Sequence[slice], batch_size: int, *, mixes: bool) -> "_Share":
+        """Return the share that consists of these pieces of a batch."""
+        made = [np.arange(piece.start - mixes, piece.stop) for piece in pieces]
+        is_own = np.concatenate([np.arange(len(rows)) >= mixes for rows in made])
+        return cls(torch.from_numpy(np.concatenate(made) % batch_size), torch.from_numpy(np.flatnonzero(is_own)))
+
+
+def plain(
+    data: ImageSet, *, batch_size: int, device: torch.device, take: slice = slice(None)
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield every image once, in order, normalised and nothing else; the last batch may be smaller.
+
+    Args:
+        data: what to show.
+        batch_size: images at a time.
+        device: where batches are handed out.
+        take: which of the batches, counted from 0.
 
     Returns:
         Pairs of x float32 [b c h w], channels-last on the device, and the images' places int64 [b] on the host.
     """
     _, height, width = data.shape
     normalise = Normalise(data.mean, data.std, height=height, width=width, device=device)
-    for first in range(0, len(data), batch_size):
+    for first in range(0, len(data), batch_size)[take]:
         index = np.arange(first, min(first + batch_size, len(data)))
         yield normalise(torch.from_numpy(data.pixels(index)).to(device)), torch.from_numpy(index)
 

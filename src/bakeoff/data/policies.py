@@ -84,7 +84,7 @@ class Choice:
     kernel: NDArray[np.int64]
     strength: NDArray[np.float32]
 
-    def __getitem__(self, rows: slice) -> "Choice":
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> "Choice":
         return Choice(kernel=self.kernel[rows], strength=self.strength[rows])
 
 

@@ -176,13 +176,14 @@ class Recipe(Section):
     precision: Literal["auto", "float32", "bf16"] = "auto"
     compile: Literal["auto"] | bool = "auto"
     threads: Literal["auto"] | Count = "auto"
+    sync_norms: bool = True  # on several ranks: batch norm over the whole batch, as on one
     deterministic: bool = True  # on a GPU: deterministic kernels, so that a resumed run is the same run
 
     NAMED: ClassVar[tuple[str, ...]] = ("model", "data", "optimizer", "schedule", "objective", "teacher")
 
     @model_serializer(mode="wrap")
-    def _without_an_absent_teacher(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without(serialise(self), {"teacher": None})
+    def _without_what_is_off(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without(serialise(self), {"teacher": None, "sync_norms": True})
 
     @field_validator("accumulate")
     @classmethod

@@ -28,6 +28,8 @@ from bakeoff.optim import average, schedules
 from bakeoff.recipe import Recipe
 from bakeoff.training.device import Device, resolve
 from bakeoff.training.loop import Parts
+from bakeoff.training.ranks import Ranks
+from bakeoff.training.sync_norms import synchronise
 from bakeoff.training.teacher import Teacher
 from bakeoff.training.teacher import load as load_teacher
 
@@ -225,6 +227,9 @@ def assemble(
     device = place(recipe, compiled=compiled, training_macs=training_macs)
     if device.note:
         _log.warning(device.note)
+    _require_whole_shares(recipe, device.ranks)
+    if recipe.sync_norms and device.ranks.size > 1:
+        synchronise(network)
     network = device.place(network)
     batches = Batches(
         share.train,
@@ -235,6 +240,7 @@ def assemble(
         device=device.kind,
         resident=recipe.data.resident,
         balance=recipe.data.balance,
+        share=device.ranks.shares(recipe.batch_size, parts=recipe.accumulate) if device.ranks.size > 1 else None,
     )
     if recipe.teacher is not None and teacher is None:
         teacher = load_teacher(
@@ -262,6 +268,17 @@ def assemble(
         accumulate=recipe.accumulate,
         clip_norm=recipe.clip_norm,
     )
+
+
+def _require_whole_shares(recipe: Recipe, ranks: Ranks) -> None:
+    """Refuse a batch that cannot be shared out evenly: some images would weigh more than others."""
+    pieces = ranks.size * recipe.accumulate
+    if recipe.batch_size % pieces:
+        of = f"{ranks.size} ranks" + (f" and accumulate={recipe.accumulate}" if recipe.accumulate > 1 else "")
+        below = recipe.batch_size // pieces * pieces
+        near = " or ".join(str(size) for size in (below, below + pieces) if size)
+        expected = f"a multiple of {pieces}, such as {near}"
+        raise RecipeError("batch_size", found=f"{recipe.batch_size}, for {of}", expected=expected)
 
 
 def _objective(recipe: Recipe, network: nn.Module, images: ImageSet, teacher: Teacher | None) -> Objective:

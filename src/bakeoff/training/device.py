@@ -18,6 +18,7 @@ from accelerate.tracking import get_available_trackers
 from torch import Tensor, nn
 
 from bakeoff.errors import RecipeError
+from bakeoff.training.ranks import Ranks, join, local_size, world_size
 
 # Multiply-adds of a run from which compiling has paid for itself. It costs about a minute the first time. On two cores
 # resnet_20 then takes a tenth less time a step, so an eager run must last some eight minutes. A GPU is some hundred
@@ -33,6 +34,7 @@ class Device:
         kind: the torch device.
         precision: of the forward pass; weights and optimizer stay in float32.
         threads: of this process on the CPU; part of the result's identity.
+        ranks: the processes of the run.
         compiled: whether the model is compiled.
         note: why it is not, where the recipe asked for it.
     """
@@ -40,6 +42,7 @@ class Device:
     kind: torch.device
     precision: Literal["float32", "bf16"]
     threads: int
+    ranks: Ranks
     compiled: bool
     note: str
     accelerator: Accelerator
@@ -129,9 +132,11 @@ def resolve(
     Raises:
         RecipeError: a device that is not there.
     """
+    ranks = join()
     kind = _kind(device)
-    count = _cores() if threads == "auto" else threads
-    torch.set_num_threads(count)
+    count = max(1, _cores() // local_size()) if threads == "auto" else threads
+    if ranks.size > 1:
+        os.environ["OMP_NUM_THREADS"] = str(count)  # or Accelerate decides, and warns
     if kind.type == "cpu":
         _keep_memory()
     if deterministic and kind.type == "cuda":
@@ -140,14 +145,17 @@ def resolve(
     torch.use_deterministic_algorithms(deterministic and kind.type == "cuda")
     half = precision == "bf16" or (precision == "auto" and gains_from_bf16(kind))
     AcceleratorState._reset_state(reset_partial_state=True)  # two runs in one process may differ
-    compiled, note = _decide_compile(compile, kind, training_macs)
+    accelerator = Accelerator(cpu=kind.type == "cpu", mixed_precision="bf16" if half else "no")
+    torch.set_num_threads(count)
+    compiled, note = ranks.first(lambda: _decide_compile(compile, kind, training_macs))
     return Device(
         kind=kind,
         precision="bf16" if half else "float32",
         threads=count,
+        ranks=ranks,
         compiled=compiled,
         note=note,
-        accelerator=Accelerator(cpu=kind.type == "cpu", mixed_precision="bf16" if half else "no"),
+        accelerator=accelerator,
     )
 
 
@@ -164,11 +172,13 @@ def gains_from_bf16(kind: torch.device) -> bool:
 def _kind(device: str) -> torch.device:
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
-        return torch.device(next(name for name in ("cuda", "mps", "cpu") if available[name]))
+        device = next(name for name in ("cuda", "mps", "cpu") if available[name])
     if not available[device]:
         there = ", ".join(name for name, found in available.items() if found)
         found = f"'{device}', which this machine does not have"
         raise RecipeError("device", found=found, expected=f"one of auto, {there}")
+    if device == "cuda" and world_size() > 1:
+        return torch.device(device, torch.cuda.current_device())  # of several each rank chose its own when it joined
     return torch.device(device)
 
 

@@ -1,4 +1,7 @@
-"""Evaluation: logits of every image, each index once. Metrics are computed from them, torch-free."""
+"""Evaluation: logits of every image, each index once, by however many ranks. Metrics come from them, without torch.
+
+Ranks take turns at batches, which are the same however many there are: so are the logits, to the last bit.
+"""
 
 import numpy as np
 import torch
@@ -16,21 +19,26 @@ BATCH = 500  # images; large enough to keep two cores or a GPU busy, small besid
 def evaluate(model: nn.Module, images: ImageSet, *, device: Device) -> Predictions:
     """Predict every image once, in order, in eval mode; the model's mode is left as it was found.
 
+    All ranks of a run take part, and all have the whole answer.
+
     Raises:
         VerificationFailed: an index is missing or doubled.
     """
     was_training = model.training
     model.eval()
-    logits, index = [], []
+    logits, index = [torch.empty(0, len(images.classes), device=device.kind)], [torch.empty(0, dtype=torch.int64)]
     with torch.inference_mode(), device.autocast():
-        for x, positions in plain(images, batch_size=BATCH, device=device.kind):
+        for x, positions in plain(images, batch_size=BATCH, device=device.kind, take=device.ranks.turns):
             logits.append(model(x).float())
             index.append(positions)
     model.train(was_training)
+    found = device.ranks.gather((torch.cat(index).numpy(), torch.cat(logits).cpu().numpy()))
+    places = np.concatenate([of_rank for of_rank, _ in found])
+    order = np.argsort(places, kind="stable")
     outcome = Predictions(
-        index=torch.cat(index).cpu().numpy(),
+        index=places[order],
         label=np.asarray(images.labels),
-        logits=torch.cat(logits).cpu().numpy(),
+        logits=np.concatenate([of_rank for _, of_rank in found])[order],
         classes=images.classes,
         superclasses=images.superclasses,
         superclass_of=images.superclass_of,

@@ -61,6 +61,12 @@ class Parts:
         """All weights that the optimizer moves."""
         return [*self.model.parameters(), *(self.adapter.parameters() if self.adapter else ())]
 
+    @property
+    def statistics(self) -> list[Tensor]:
+        """What batch norm keeps for evaluation: where each rank looks at its own images, it is not the same on all."""
+        kept = ("running_mean", "running_var")
+        return [values for name, values in self.model.named_buffers() if name.endswith(kept)]
+
 
 @dataclass(slots=True)
 class Position:
@@ -96,6 +102,9 @@ def epoch(parts: Parts, position: Position) -> Iterator[None]:
         progress = position.step / parts.total_steps
         set_lr(parts.optimizer, parts.schedule(progress))
         found = _gradients(parts, batch, progress=progress)
+        if parts.device.ranks.size > 1:
+            gradients = [weight.grad for weight in parts.trained if weight.grad is not None]
+            parts.device.ranks.mean([found, *gradients, *parts.statistics])
         position.losses[position.step_in_epoch] = found[0]
         position.terms[position.step_in_epoch] = found[1:]
         if parts.clip_norm is not None:
@@ -109,7 +118,10 @@ def epoch(parts: Parts, position: Position) -> Iterator[None]:
 
 
 def _gradients(parts: Parts, batch: Batch, *, progress: float) -> Tensor:
-    """Add the gradients of one batch, part by part; return its mean loss and its terms' [1 + terms], on the device."""
+    """Add the gradients of one batch, part by part; return its mean loss and its terms' [1 + terms], on the device.
+
+    On several ranks, of this one's share of the batch.
+    """
     found = []
     for x, targets in zip(batch.x.chunk(parts.accumulate), batch.targets.chunk(parts.accumulate), strict=True):
         with parts.device.autocast():

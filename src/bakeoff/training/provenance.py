@@ -19,6 +19,10 @@ PACKAGES = ("bakeoff", "torch", "numpy", "accelerate")
 # What must be the same for a resumed run to be the same run.
 IDENTITY = ("versions", "device", "precision", "threads", "compiled", "world_size")
 
+PER_RANK = ("world_size", "threads")  # a rank's threads are the cores of its machine, shared out
+_ELSEWHERE = "Resume it in its own environment, or train anew here under another name."
+_OF_RANKS = "Start as many ranks (devices=N), or accept other rounding and other dropout by --any-world-size."
+
 
 def collect(device: Device, *, command: Sequence[str]) -> dict[str, Any]:
     """Describe this process, this machine and this code."""
@@ -28,7 +32,7 @@ def collect(device: Device, *, command: Sequence[str]) -> dict[str, Any]:
         "precision": device.precision,
         "threads": device.threads,
         "compiled": device.compiled,
-        "world_size": device.accelerator.num_processes,
+        "world_size": device.ranks.size,
         "hardware": _hardware(device),
         "platform": platform.platform(),
         "python": platform.python_version(),
@@ -38,20 +42,26 @@ def collect(device: Device, *, command: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def check_same(before: dict[str, Any], now: dict[str, Any], *, where: Path) -> None:
+def check_same(before: dict[str, Any], now: dict[str, Any], *, where: Path, any_world_size: bool = False) -> None:
     """Refuse to go on where the numbers would not be those of an undisturbed run.
+
+    Args:
+        before: what was collected when the run began.
+        now: what was collected here.
+        where: the run's folder, for messages.
+        any_world_size: whether another number of ranks is accepted.
 
     Raises:
         ResumeRefused: the first difference in what belongs to a run's identity.
     """
     for key in IDENTITY:
-        if before.get(key) != now[key]:
+        if before.get(key) != now[key] and not (any_world_size and key in PER_RANK):
             began = _short(before.get(key, "one that is recorded"))
             raise ResumeRefused(
                 str(where),
                 found=f"{key} {_short(now[key])}",
                 expected=f"{began}, as the run began: other {key} give other numbers",
-                hint="Resume it in its own environment, or train anew here under another name.",
+                hint=_OF_RANKS if key == "world_size" else _ELSEWHERE,
             )
 
 

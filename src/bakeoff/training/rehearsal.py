@@ -10,11 +10,13 @@ import numpy as np
 from bakeoff.recipe import Recipe
 from bakeoff.results import store
 from bakeoff.training import assembly
+from bakeoff.training.ranks import together
 from bakeoff.training.run import new_trainer
 from bakeoff.training.signals import listen
 from bakeoff.training.teacher import Teacher
 
 
+@together
 def rehearse(recipe: Recipe, *, root: Path) -> dict[str, Any]:
     """Train, evaluate and save one batch in a temporary folder, and forget it: a dry run.
 
@@ -38,7 +40,7 @@ def rehearse(recipe: Recipe, *, root: Path) -> dict[str, Any]:
         trainer = new_trainer(short, run, small, parts, stop=stop, tell=lambda _: None)
         trainer.begin()
         trainer.fit()
-        first_loss = run.metrics.rows()[0]["train/loss"]
+        first_loss = trainer.mean_loss
     return {
         "first_loss": first_loss,
         "train_images": len(share.train),

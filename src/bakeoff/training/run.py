@@ -1,9 +1,8 @@
 """From a recipe to a record: start a run, resume it, read test or other pictures with it."""
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,11 +19,12 @@ from bakeoff.record import Record
 from bakeoff.results import lock, metrics, predictions, store
 from bakeoff.results.files import storage_errors, write_atomically
 from bakeoff.results.store import Run
-from bakeoff.training import assembly, checkpoint, provenance, teacher, trackers, trained, weights
+from bakeoff.training import assembly, checkpoint, inputs, provenance, trackers, trained, weights
 from bakeoff.training.assembly import Share
 from bakeoff.training.checkpoint import Checkpoint
 from bakeoff.training.evaluate import evaluate
 from bakeoff.training.loop import Parts
+from bakeoff.training.ranks import Ranks, join, together
 from bakeoff.training.signals import StopRequest, listen
 from bakeoff.training.trainer import Plan, Tick, Trainer
 
@@ -33,6 +33,7 @@ _log = logging.getLogger(__name__)
 Tell = Callable[[Tick], None]
 
 
+@together
 def start(recipe: Recipe, folder: Path, *, command: Sequence[str] = (), tell: Tell = lambda _: None) -> Record:
     """Train a new run to its end, in a folder that does not exist yet.
 
@@ -44,20 +45,24 @@ def start(recipe: Recipe, folder: Path, *, command: Sequence[str] = (), tell: Te
     assembly.check(recipe, plugin=recipe.model.name)
     share = assembly.load(recipe)
     parts = assembly.assemble(recipe, share, plugin=recipe.model.name, root=root_of(folder))
-    run = store.create(recipe, folder)
-    with lock.hold(run.lock_path), _logging_to(run.log_path):
-        run.write_json(run.environment_path, provenance.collect(parts.device, command=command))
-        _write_inputs(run, share, parts)
+    ranks = parts.device.ranks
+    run = ranks.first(lambda: store.create(recipe, folder))
+    with _held(run, ranks):
+        about = provenance.collect(parts.device, command=command)
+        ranks.first(lambda: run.write_json(run.environment_path, about))
+        ranks.first(lambda: inputs.write(run, share, parts))
         _work(recipe, run, share, parts, found=None, tell=tell)
     return run.record()
 
 
+@together
 def resume(
     run: Run,
     *,
     epochs: int | None = None,
     plugin: str | None = None,
     command: Sequence[str] = (),
+    any_world_size: bool = False,
     tell: Tell = lambda _: None,
 ) -> Record:
     """Go on exactly where a run stopped, or to more epochs than it had.
@@ -67,6 +72,8 @@ def resume(
         epochs: the new total; None keeps the recipe's.
         plugin: the `package.module:function` that may be imported as the run's model.
         command: as typed, for the record.
+        any_world_size: go on with another number of ranks than the run began with: the same images in the same batches,
+            but sums that are rounded otherwise, and other dropout.
         tell: receives progress.
 
     Raises:
@@ -74,15 +81,25 @@ def resume(
         ResumeRefused: going on would not give the numbers of an undisturbed run.
         RecipeError: fewer epochs than are done.
     """
-    with lock.hold(run.lock_path), _logging_to(run.log_path):
-        _go_on(run, epochs=epochs, plugin=plugin, command=command, tell=tell)
+    ranks = join()
+    with _held(run, ranks):
+        _go_on(run, ranks, epochs=epochs, plugin=plugin, command=command, any_world_size=any_world_size, tell=tell)
     return run.record()
 
 
-def _go_on(run: Run, *, epochs: int | None, plugin: str | None, command: Sequence[str], tell: Tell) -> None:
+def _go_on(
+    run: Run,
+    ranks: Ranks,
+    *,
+    epochs: int | None,
+    plugin: str | None,
+    command: Sequence[str],
+    any_world_size: bool,
+    tell: Tell,
+) -> None:
     """Check all that could refuse the resumption before anything of the run is changed, then train."""
     recipe = run.recipe()
-    found = checkpoint.newest(run.checkpoints, device=torch.device("cpu"))
+    found = ranks.first(lambda: checkpoint.newest(run.checkpoints, device=torch.device("cpu")))
     if found is not None:
         _check_recipe(recipe, found, run)
     if run.divergence_path.exists():
@@ -98,48 +115,53 @@ def _go_on(run: Run, *, epochs: int | None, plugin: str | None, command: Sequenc
         _log.info("Run %s is finished; epochs=N with N > %d would extend it.", run.folder, recipe.epochs)
         return
     share = assembly.load(recipe)
-    begun = run.read_json(run.environment_path)
-    root = root_of(run.folder)
-    parts = assembly.assemble(recipe, share, plugin=plugin, root=root, compiled=begun.get("compiled"))
+    compiled = run.read_json(run.environment_path).get("compiled")
+    parts = assembly.assemble(recipe, share, plugin=plugin, root=root_of(run.folder), compiled=compiled)
     if found is None:
         _check_unstarted(run)
-    _write_inputs(run, share, parts)
-    _add_to_environment(run, provenance.collect(parts.device, command=command), begun=found is not None)
-    write_atomically(run.recipe_path, recipe.to_yaml().encode())
+    ranks.first(lambda: inputs.write(run, share, parts))
+    about = provenance.collect(parts.device, command=command)
+    begun = found is not None
+    ranks.first(lambda: _add_to_environment(run, about, begun=begun, any_world_size=any_world_size))
+    ranks.first(lambda: write_atomically(run.recipe_path, recipe.to_yaml().encode()))
     _work(recipe, run, share, parts, found=found, tell=tell)
 
 
+@together
 def read_test(run: Run, *, plugin: str | None = None, command: Sequence[str] = ()) -> Record:
     """Read the test split with the run's chosen weights, store its logits, and record the look.
 
     Raises:
         RecipeError: the run is not finished.
     """
-    with lock.hold(run.lock_path), _logging_to(run.log_path):
+    ranks = join()
+    with _held(run, ranks):
         found = trained.load(run, plugin=plugin)
-        recipe, summary = found.recipe, run.read_json(run.summary_path)
+        recipe, summary = found.recipe, ranks.first(lambda: run.read_json(run.summary_path))
         looks = summary.get("test_reads", [])
         if looks:
             _log.warning("This is look %d at the test split of this run; it is recorded.", len(looks) + 1)
         if not recipe.data.is_published:
-            _hold_to_split(run, assembly.load(recipe))
+            inputs.hold_to(run, assembly.load(recipe))
         # Written down before the look: one that is killed halfway is a look as well.
         look = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "command": list(command)}
         summary["test_reads"] = [*looks, look]
-        run.write_json(run.summary_path, summary)
+        ranks.first(lambda: run.write_json(run.summary_path, summary))
         images = data.load(part="test", **recipe.data.source)
         if images.classes != found.classes:
             others = f"other classes in the test part of {recipe.data.name}"
             raise DataError(str(run.folder), found=others, expected="the classes that the run was trained on")
         outcome = found.evaluate(images)
-        predictions.write(replace(outcome, split="test", recipe_digest=recipe.digest), run.predictions("test"))
+        answers = replace(outcome, split="test", recipe_digest=recipe.digest)
+        ranks.first(lambda: predictions.write(answers, run.predictions("test")))
         scores = metrics.report(outcome)
         if (rows := near_duplicates.rows(recipe.data.name, images.labels)) is not None:
             scores["clean"] = metrics.summarise(outcome.of(rows))
-        run.write_json(run.summary_path, summary | {"test": scores})
+        ranks.first(lambda: run.write_json(run.summary_path, summary | {"test": scores}))
     return run.record()
 
 
+@together
 def read_other(run: Run, section: Data, *, plugin: str | None = None) -> dict[str, Any]:
     """Evaluate a run's chosen weights on other pictures of its classes, and record that beside its summary.
 
@@ -158,7 +180,8 @@ def read_other(run: Run, section: Data, *, plugin: str | None = None) -> dict[st
         RecipeError: the run is not finished, or it is its own data.
         DataError: classes that the run was not trained on, or pictures of another size.
     """
-    with lock.hold(run.lock_path), _logging_to(run.log_path):
+    ranks = join()
+    with _held(run, ranks):
         found = trained.load(run, plugin=plugin)
         source = section.source
         if own.identity(section.name) == own.identity(found.recipe.data.name):
@@ -167,7 +190,8 @@ def read_other(run: Run, section: Data, *, plugin: str | None = None) -> dict[st
         images, part = data.load_unseen(**source | ({} if section.is_published else found.shown))
         outcome = found.evaluate(found.matched(images))
         path = run.folder / "predictions" / f"other-{images.fingerprint[:12]}.parquet"
-        predictions.write(replace(outcome, split="test", recipe_digest=found.recipe.digest), path)
+        answers = replace(outcome, split="test", recipe_digest=found.recipe.digest)
+        ranks.first(lambda: predictions.write(answers, path))
         told = {
             "model": found.recipe.model.name,
             "data": section.name,
@@ -177,9 +201,13 @@ def read_other(run: Run, section: Data, *, plugin: str | None = None) -> dict[st
             **metrics.report(outcome),
             "predictions": str(path),
         }
-        summary = run.read_json(run.summary_path)
-        run.write_json(run.summary_path, summary | {"others": [*summary.get("others", []), told]})
+        ranks.first(lambda: _add_other(run, told))
     return told
+
+
+def _add_other(run: Run, told: dict[str, Any]) -> None:
+    summary = run.read_json(run.summary_path)
+    run.write_json(run.summary_path, summary | {"others": [*summary.get("others", []), told]})
 
 
 def measure_teacher(recipe: Recipe, *, root: Path) -> None:
@@ -189,6 +217,16 @@ def measure_teacher(recipe: Recipe, *, root: Path) -> None:
         RecipeError, DataError: it is not there, or of no use.
     """
     assembly.assemble(recipe, assembly.load(recipe), plugin=None, root=root, compiled=False)
+
+
+@contextmanager
+def _held(run: Run, ranks: Ranks) -> Iterator[None]:
+    """Hold a run, and write its log: the first rank for all."""
+    with ExitStack() as held:
+        ranks.first(lambda: held.enter_context(lock.hold(run.lock_path)))
+        if ranks.is_first:
+            held.enter_context(_logging_to(run.log_path))
+        yield
 
 
 def root_of(folder: Path) -> Path:
@@ -205,7 +243,8 @@ def _work(recipe: Recipe, run: Run, share: Share, parts: Parts, *, found: Checkp
         else:
             _log.info("Resuming %s at step %d of %d.", run.folder, found.step, parts.total_steps)
             trainer.restore(found)
-        with closing(trackers.open(trackers.wanted(), run=run, recipe=recipe, device=parts.device)) as tracker:
+        wanted = trackers.wanted() if parts.device.ranks.is_first else ()
+        with closing(trackers.open(wanted, run=run, recipe=recipe, device=parts.device)) as tracker:
             trainer.track = tracker.log
             trainer.fit()
     _finish(recipe, run, share, trainer)
@@ -221,7 +260,7 @@ def new_trainer(recipe: Recipe, run: Run, share: Share, parts: Parts, *, stop: S
         checkpoint_steps=recipe.checkpoint_steps,
         digest=recipe.digest,
         card=assembly.card(recipe, share.train),
-        random_key=lambda epoch: assembly.key(recipe.seed, "model", epoch),
+        random_key=lambda epoch, rank: assembly.key(recipe.seed, f"model of rank {rank}" if rank else "model", epoch),
     )
     return Trainer(
         run=run,
@@ -236,10 +275,11 @@ def new_trainer(recipe: Recipe, run: Run, share: Share, parts: Parts, *, stop: S
 
 def _finish(recipe: Recipe, run: Run, share: Share, trainer: Trainer) -> None:
     """Choose the weights, store their predictions on validation, and write the summary, last."""
-    weights.write(trainer.scored, run.weights("last"), card=trainer.plan.card)
+    ranks, last, best = trainer.ranks, run.weights("last"), run.weights("best")
+    ranks.first(lambda: weights.write(trainer.scored, last, card=trainer.plan.card))
     if trainer.val is None:
-        weights.write(trainer.scored, run.weights("best"), card=trainer.plan.card)
-    state, _ = weights.read(run.weights("best"), device=trainer.parts.device.kind)
+        ranks.first(lambda: weights.write(trainer.scored, best, card=trainer.plan.card))
+    state, _ = ranks.first(lambda: weights.read(best, device=torch.device("cpu")))
     trainer.scored.load_state_dict(state)
     price = assembly.followed(cost.cost, trainer.network, share.train.shape)
     summary: dict[str, Any] = {
@@ -261,7 +301,8 @@ def _finish(recipe: Recipe, run: Run, share: Share, trainer: Trainer) -> None:
     agreement = None
     if trainer.val is not None:
         outcome = evaluate(trainer.scored, trainer.val, device=trainer.parts.device)
-        predictions.write(replace(outcome, split="val", recipe_digest=recipe.digest), run.predictions("val"))
+        answers = replace(outcome, split="val", recipe_digest=recipe.digest)
+        ranks.first(lambda: predictions.write(answers, run.predictions("val")))
         summary["val"] = metrics.report(outcome)
         if trainer.parts.teacher is not None:
             agreement = trainer.parts.teacher.agreement(outcome.logits)
@@ -269,53 +310,17 @@ def _finish(recipe: Recipe, run: Run, share: Share, trainer: Trainer) -> None:
         summary["teacher"] = {**trainer.parts.teacher.figures, "agreement": agreement}
     if looks := run.read_json(run.summary_path).get("test_reads"):
         summary["test_reads"] = looks  # of the shorter run that this one extends: a look stays a look
-    run.write_json(run.summary_path, summary)
+    ranks.first(lambda: run.write_json(run.summary_path, summary))
 
 
-def _add_to_environment(run: Run, now: dict[str, Any], *, begun: bool) -> None:
+def _add_to_environment(run: Run, now: dict[str, Any], *, begun: bool, any_world_size: bool) -> None:
     """Check that this process gives the numbers of the one that began the run, and note the resumption."""
     before = run.read_json(run.environment_path)
     if begun or before:
-        provenance.check_same(before, now, where=run.folder)
-        again = {key: now[key] for key in ("command", "started")}
+        provenance.check_same(before, now, where=run.folder, any_world_size=any_world_size)
+        again = {key: now[key] for key in ("command", "started", "world_size")}
         now = {**before, "resumed": [*before.get("resumed", []), again]}
     run.write_json(run.environment_path, now)
-
-
-def _write_inputs(run: Run, share: Share, parts: Parts) -> None:
-    """Save what the run is about to learn from; where that was done before, hold it to it."""
-    _write_split(run, share)
-    if parts.teacher is not None:
-        teacher.write(parts.teacher, run)
-
-
-def _write_split(run: Run, share: Share) -> None:
-    """Save which images trained and which were held out, and of what data."""
-    content = share.split
-    before = run.read_json(run.split_path)
-    if before and before != content:
-        raise ResumeRefused(
-            str(run.split_path),
-            found="another split, or other data",
-            expected="the images that the run began with",
-            hint="The data set has changed since. Train anew under another name.",
-        )
-    write_atomically(run.split_path, (json.dumps(content) + "\n").encode())
-
-
-def _hold_to_split(run: Run, share: Share) -> None:
-    """Refuse own pictures that are not those of training any more: among what is test now may be what was learnt.
-
-    Raises:
-        DataError: they are not.
-    """
-    if run.read_json(run.split_path) != share.split:
-        raise DataError(
-            str(run.split_path),
-            found="another split, or other pictures",
-            expected="the pictures that the run was trained on",
-            hint="The data set has changed since, or another one lies here. Other pictures: eval RUN data=...",
-        )
 
 
 def _check_recipe(recipe: Recipe, found: Checkpoint, run: Run) -> None:

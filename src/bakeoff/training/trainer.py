@@ -2,12 +2,14 @@
 
 The order is the program: train an epoch, evaluate, keep the best weights, write the row, commit the
 checkpoint. A kill anywhere repeats at most what lies after the last checkpoint, and rewrites it equal.
+On several ranks each has a trainer, and all are at the same step; the first alone writes.
 """
 
 import logging
 import math
+import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,10 +25,13 @@ from bakeoff.training import checkpoint, loop, weights
 from bakeoff.training.checkpoint import Checkpoint
 from bakeoff.training.evaluate import evaluate
 from bakeoff.training.loop import Parts, Position
+from bakeoff.training.ranks import Ranks
 from bakeoff.training.signals import StopRequest
 
 _log = logging.getLogger(__name__)
 _TICK_S = 0.2  # how often progress is told: often enough for an eye, too seldom to cost anything
+_ASK_EVERY = 25  # steps on a GPU, after which ranks ask each other whether to stop
+_RANDOM = ("rng_cpu", "rng_cuda")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +55,7 @@ class Plan:
         checkpoint_steps: in optimizer steps; None is the end of each epoch.
         digest: of the recipe.
         card: metadata of the weights.
-        random_key: epoch -> seed of the model's own randomness (dropout, drop-path).
+        random_key: epoch, rank -> seed of the model's own randomness (dropout, drop-path).
     """
 
     epochs: int
@@ -58,7 +63,7 @@ class Plan:
     checkpoint_steps: int | None
     digest: str
     card: Mapping[str, Any]
-    random_key: Callable[[int], int]
+    random_key: Callable[[int, int], int]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -97,6 +102,11 @@ class Trainer:
         """The network whose accuracy counts: the averaged one where there is an average."""
         return self.network if self.parts.average is None else self.parts.average.module
 
+    @property
+    def ranks(self) -> Ranks:
+        """The processes of the run."""
+        return self.parts.device.ranks
+
     def fit(self) -> None:
         """Train to the end of the plan.
 
@@ -109,7 +119,7 @@ class Trainer:
             self.position.epoch += 1
             self._evaluate_and_log()
             self._save()
-            if self.stop:  # also after the last epoch: whoever stops a run wants no more from it
+            if self.ranks.any(bool(self.stop)):  # also after the last: whoever stops a run wants no more from it
                 self._interrupt()
 
     def begin(self) -> None:
@@ -140,13 +150,25 @@ class Trainer:
             self.position.terms.copy_(state["terms"])
         self.best_top1, self.best_epoch = state["best_top1"], state["best_epoch"]
         self.val_top1, self.seconds = state["val_top1"], state["seconds"]
-        torch.set_rng_state(state["rng_cpu"].cpu())
+        self._set_random_state([{key: state[key] for key in _RANDOM}, *state.get("random_of_others", [])])
+        self.ranks.first(lambda: self.run.metrics.roll_back(self.position.step))
+
+    def _random_state(self) -> dict[str, torch.Tensor | None]:
+        cuda = self.parts.device.kind.type == "cuda"
+        return {"rng_cpu": torch.get_rng_state(), "rng_cuda": torch.cuda.get_rng_state() if cuda else None}
+
+    def _set_random_state(self, of_ranks: Sequence[Mapping[str, Any]]) -> None:
+        """Take up this rank's state; one that there was not before begins the epoch's anew."""
+        if self.ranks.index >= len(of_ranks):
+            self._seed_epoch()
+            return
+        own = of_ranks[self.ranks.index]
+        torch.set_rng_state(own["rng_cpu"].cpu())
         if self.parts.device.kind.type == "cuda":
-            torch.cuda.set_rng_state(state["rng_cuda"].cpu())
-        self.run.metrics.roll_back(self.position.step)
+            torch.cuda.set_rng_state(own["rng_cuda"].cpu())
 
     def _state(self) -> dict[str, Any]:
-        cuda = self.parts.device.kind.type == "cuda"
+        first, *others = self.ranks.gather(self._random_state())
         return {
             "model": self.network.state_dict(),
             "optimizer": self.parts.optimizer.state_dict(),
@@ -160,14 +182,14 @@ class Trainer:
             "best_epoch": self.best_epoch,
             "val_top1": self.val_top1,
             "seconds": self.seconds,
-            "rng_cpu": torch.get_rng_state(),
-            "rng_cuda": torch.cuda.get_rng_state() if cuda else None,
+            **first,
+            "random_of_others": others,
         }
 
     def _seed_epoch(self) -> None:
         # The model's own randomness has no index to be keyed by: it is seeded an epoch, and its
         # state is part of a checkpoint.
-        torch.manual_seed(self.plan.random_key(self.position.epoch))
+        torch.manual_seed(self.plan.random_key(self.position.epoch, self.ranks.index))
 
     def train_epoch(self) -> None:
         """Train from where the run stands to the end of its epoch."""
@@ -184,14 +206,20 @@ class Trainer:
             every = self.plan.checkpoint_steps
             due = every is not None and self.position.step % every == 0
             unfinished = self.position.step_in_epoch < len(self.position.losses)
-            if unfinished and (due or self.stop):
+            stops = unfinished and self._is_to_stop()
+            if unfinished and (due or stops):
                 self.seconds += time.perf_counter() - started
                 self._save()
-                if self.stop:
+                if stops:
                     self._interrupt()
                 started, first = time.perf_counter(), self.position.step
         self._check_finite(0)
         self.seconds += time.perf_counter() - started
+
+    def _is_to_stop(self) -> bool:
+        """Tell whether a signal has reached any rank; ranks that would have to wait for a GPU ask now and then."""
+        asks = self.parts.device.kind.type == "cpu" or self.position.step % _ASK_EVERY == 0
+        return self.ranks.any(bool(self.stop)) if self.ranks.size == 1 or asks else False
 
     def _check_finite(self, first: int) -> None:
         losses = self.position.losses[first : self.position.step_in_epoch].tolist()
@@ -200,7 +228,7 @@ class Trainer:
                 self._diverge(f"a loss of {loss}", step=self.position.epoch * len(self.position.losses) + i + 1)
 
     def _diverge(self, found: str, *, step: int) -> None:
-        self.run.write_json(self.run.divergence_path, {"step": step, "found": found})
+        self.ranks.first(lambda: self.run.write_json(self.run.divergence_path, {"step": step, "found": found}))
         raise Diverged(
             f"step {step} of {self.run.folder}",
             found=found,
@@ -248,10 +276,11 @@ class Trainer:
                 row["val/agreement"] = self.parts.teacher.agreement(outcome.logits)
             if self.val_top1 > self.best_top1:
                 self.best_top1, self.best_epoch = self.val_top1, number
-                weights.write(self.scored, self.run.weights("best"), card=self.plan.card)
+                best = self.run.weights("best")
+                self.ranks.first(lambda: weights.write(self.scored, best, card=self.plan.card))
         images = number * len(losses) * self.parts.batches.batch_size
         row |= {"seconds": round(self.seconds, 3), "images_per_s": round(images / max(self.seconds, 1e-9), 1)}
-        self.run.metrics.append(row)
+        self.ranks.first(lambda: self.run.metrics.append(row))
         self.track(row)
         _log.info(", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()))
 
@@ -259,17 +288,14 @@ class Trainer:
         tensors = [*self.network.parameters(), *self.network.buffers()]
         if not bool(torch.stack([t.isfinite().all() for t in tensors]).all()):
             self._diverge("a weight that is not finite", step=self.position.step)
-        checkpoint.save(
-            self.run.checkpoints,
-            self._state(),
-            step=self.position.step,
-            digest=self.plan.digest,
-            epochs=self.plan.epochs,
+        state, plan, step = self._state(), self.plan, self.position.step
+        self.ranks.first(
+            lambda: checkpoint.save(self.run.checkpoints, state, step=step, digest=plan.digest, epochs=plan.epochs)
         )
 
     def _interrupt(self) -> None:
         raise Interrupted(
-            self.stop.signal_number,
+            self.stop.signal_number or signal.SIGTERM,  # which may have reached another rank alone
             where=f"step {self.position.step} of {self.run.folder}",
             hint=f"Its state is saved. Go on by: bakeoff resume {self.run.folder}",
         )
