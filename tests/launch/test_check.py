@@ -13,6 +13,7 @@ from bakeoff import catalogue, data
 from bakeoff.errors import RecipeError
 from bakeoff.launch import check as checks
 from bakeoff.launch.check import Check, check
+from bakeoff.launch.executors import Placement
 from bakeoff.models import cost
 from bakeoff.results import store
 from bakeoff.results.store import Run
@@ -175,14 +176,14 @@ def timed(planned: Study, root: Path, **options: Any) -> Check:
 
 def test_time_follows_from_images_epochs_and_jobs(tmp_path: Path) -> None:
     arms = RATE
-    found = timed(study(arms=arms, base={**DIGITS, "epochs": 10}), tmp_path, jobs=2)
+    found = timed(study(arms=arms, base={**DIGITS, "epochs": 10}), tmp_path, placement=Placement(jobs=2))
     # 10 epochs of 180 images, and a forward pass over 20 after each, over 20 at the end and over 359 of the test.
     a_run = (10 * 180 + (10 * 20 + 20 + 359) / 3) / 1000
     assert [row.seconds for row in found.rows] == pytest.approx([2 * a_run] * 2)
     assert found.seconds == pytest.approx(4 * a_run / 2)
     assert found.jobs == 2
     assert found.rows[0].basis == "trial"
-    alone = timed(study(arms=arms, base={**DIGITS, "epochs": 10}), tmp_path, jobs=100)
+    alone = timed(study(arms=arms, base={**DIGITS, "epochs": 10}), tmp_path, placement=Placement(jobs=100))
     assert alone.seconds == pytest.approx(a_run)  # no sooner than the longest run
 
 

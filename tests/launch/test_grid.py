@@ -9,6 +9,7 @@ import pytest
 from bakeoff.errors import BakeoffError, Diverged, RecipeError, StorageError
 from bakeoff.launch import entry, grid
 from bakeoff.launch.board import OPEN, Board
+from bakeoff.launch.executors import Placement
 from bakeoff.launch.grid import End, Outcome
 from bakeoff.launch.jobs import claim
 from bakeoff.results import lock, store
@@ -48,7 +49,9 @@ class Story:
         self.before = self.stamps("done")
         with ExitStack() as self.other_driver:
             self.other_driver.enter_context(lock.hold(claim(self.folder("another's"))))
-            self.outcome: Outcome = grid.run(self.study, root=root, jobs=2, tell=self.tell, plugin=grids.TINY)
+            self.outcome: Outcome = grid.run(
+                self.study, root=root, placement=Placement(jobs=2), tell=self.tell, plugin=grids.TINY
+            )
 
     def tell(self, board: Board) -> None:
         """Look at the board; once nothing else is left, do what the other driver's worker would."""

@@ -10,6 +10,7 @@ from bakeoff.errors import DataError, RecipeError
 from bakeoff.launch import check as checks
 from bakeoff.launch import grid
 from bakeoff.launch.board import OPEN, Board
+from bakeoff.launch.executors import Placement
 from bakeoff.recipe import resolve
 from bakeoff.results import store, teachers
 from bakeoff.results.comparison import compare
@@ -49,7 +50,7 @@ def learning_from(teacher: str) -> Study:
 
 def run(of: Study, root: Path) -> tuple[grid.Outcome, Sequence[Board]]:
     boards: list[Board] = []
-    return grid.run(of, root=root, jobs=2, tell=boards.append), boards
+    return grid.run(of, root=root, placement=Placement(jobs=2), tell=boards.append), boards
 
 
 def test_the_teacher_is_trained_once_and_before_its_students(tmp_path: Path) -> None:

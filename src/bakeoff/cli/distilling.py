@@ -44,7 +44,7 @@ def distill(
     options.track(track)
     reporting.language(lang)
     study = _study(student, settings, taught_by=teachers.identify(teacher, root=root), recipe=recipe)
-    studies.conduct(study, root=root, jobs=jobs, lang=lang, as_json=as_json)
+    studies.conduct(study, root=root, placement=options.placement("local", jobs=jobs), lang=lang, as_json=as_json)
 
 
 def _study(student: str, settings: list[str], *, taught_by: "Teacher", recipe: str | None) -> "Study":

@@ -4,12 +4,15 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bakeoff import catalogue
 from bakeoff.errors import RecipeError, refuse_unknown
+
+if TYPE_CHECKING:
+    from bakeoff.launch.executors import Placement
 
 # Unknown options are settings: `--epochs 15` is `epochs=15`.
 OPEN = {"ignore_unknown_options": True}
@@ -18,6 +21,17 @@ LOGS = Path("logs")
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout; the log goes to stderr.")]
 Root = Annotated[Path, typer.Option("--root", help="The folder of all runs.", show_default=True)]
 Jobs = Annotated[int | None, typer.Option(min=1, help="Runs side by side: on the CPU, or on each GPU.")]
+Executor = Annotated[
+    str, typer.Option("--executor", help="Where runs are made: local (this machine), ray or slurm (docs/scaling.md).")
+]
+Address = Annotated[str | None, typer.Option("--address", help="A Ray cluster, such as auto or HOST:6379.")]
+Store = Annotated[
+    str | None,
+    typer.Option("--store", help="Where nodes leave files: a folder that all see, or a URL such as s3://..."),
+]
+Slurm = Annotated[
+    list[str] | None, typer.Option("--slurm", metavar="KEY=VALUE", help="For sbatch: partition=gpu, gpus_per_node=1...")
+]
 Lang = Annotated[str, typer.Option("--lang", help="Language of the report: en or zh.")]
 Track = Annotated[
     str | None,
@@ -29,6 +43,25 @@ def allow_plugin(model: str) -> None:
     """Let `package.module:function`, typed by a person, be found in the folder where it was typed."""
     if catalogue.is_plugin(model) and "" not in sys.path:
         sys.path.insert(0, "")
+
+
+def placement(
+    executor: str,
+    *,
+    jobs: int | None,
+    address: str | None = None,
+    store: str | None = None,
+    slurm: Sequence[str] | None = None,
+) -> "Placement":
+    """Read where a study's runs are to be made.
+
+    Raises:
+        RecipeError: no such executor, or an option that it has no use for.
+    """
+    from bakeoff.launch.executors import Placement
+
+    parameters = dict(text.partition("=")[::2] for text in slurm or ())
+    return Placement(executor=executor, jobs=jobs, address=address, store=store, slurm=parameters)
 
 
 def only(settings: Sequence[str], *allowed: str) -> dict[str, Any]:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bakeoff.cli import options, pictures, reporting, screen, words
-from bakeoff.cli.options import LOGS, OPEN, Jobs, Json, Lang, Root, Track
+from bakeoff.cli.options import LOGS, OPEN, Address, Executor, Jobs, Json, Lang, Root, Slurm, Store, Track
 
 if TYPE_CHECKING:
     from bakeoff.launch.check import Check
     from bakeoff.launch.check import Row as CheckRow
+    from bakeoff.launch.executors import Placement
     from bakeoff.study import Study
     from bakeoff.study.expand import Changes
 
@@ -36,6 +37,10 @@ def run(
     arguments: Name,
     root: Root = LOGS,
     jobs: Jobs = None,
+    executor: Executor = "local",
+    address: Address = None,
+    store: Store = None,
+    slurm: Slurm = None,
     lang: Lang = "en",
     track: Track = None,
     as_json: Json = False,
@@ -47,10 +52,11 @@ def run(
     study = _load(arguments)
     reporting.language(lang)
     options.track(track)
-    conduct(study, root=root, jobs=jobs, lang=lang, as_json=as_json)
+    placement = options.placement(executor, jobs=jobs, address=address, store=store, slurm=slurm)
+    conduct(study, root=root, placement=placement, lang=lang, as_json=as_json)
 
 
-def conduct(study: "Study", *, root: Path, jobs: int | None, lang: str, as_json: bool) -> None:
+def conduct(study: "Study", *, root: Path, placement: "Placement", lang: str, as_json: bool) -> None:
     """Check a study, run what it lacks, write its report, and print what came out.
 
     Raises:
@@ -62,7 +68,7 @@ def conduct(study: "Study", *, root: Path, jobs: int | None, lang: str, as_json:
     from bakeoff.training.provenance import command_line
 
     study = teachers.identified_in(study, root=root)
-    found = check.check(study, root=root, jobs=jobs)
+    found = check.check(study, root=root, placement=placement)
     recipes = study.recipes().values()
     pictures.warn_of_changed(recipes, pictures.prepare(recipes), root=root)
     if found.to_do:
@@ -71,7 +77,7 @@ def conduct(study: "Study", *, root: Path, jobs: int | None, lang: str, as_json:
     if not as_json:
         _announce(study, found)
     with board.show(study.name) as tell:
-        outcome = grid.run(study, root=root, jobs=jobs, tell=tell, command=command_line())
+        outcome = grid.run(study, root=root, placement=placement, tell=tell, command=command_line())
     unwell = [*outcome.failed, *outcome.diverged]
     folder = studies.folder(study, root=root)
     reporting.conclude(reporting.compare_study(study, root=root), folder, lang=lang, as_json=as_json, unwell=unwell)
@@ -94,7 +100,7 @@ def check(
     from bakeoff.results import teachers
 
     study = teachers.identified_in(_load(arguments), root=root)
-    found = checks.check(study, root=root, jobs=jobs)
+    found = checks.check(study, root=root, placement=options.placement("local", jobs=jobs))
     if as_json:
         content = {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
         rows = [dataclasses.asdict(row) for row in found.rows]

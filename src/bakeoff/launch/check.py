@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from bakeoff.errors import BakeoffError, DataError, RecipeError
-from bakeoff.launch import local
+from bakeoff.launch.executors import HERE, Placement
 from bakeoff.launch.workshop import Workshop, identity, num_images
 from bakeoff.models import cost
 from bakeoff.models.cost import Cost
@@ -94,13 +94,13 @@ class Check:
     warnings: tuple[str, ...]
 
 
-def check(study: Study, *, root: Path, jobs: int | None = None) -> Check:
+def check(study: Study, *, root: Path, placement: Placement = HERE) -> Check:
     """Build everything that a study will need, count what is there, and estimate what is not.
 
     Args:
         study: expanded.
         root: the folder of all runs.
-        jobs: runs side by side; see `launch.local.places`.
+        placement: where its runs would be made.
 
     Raises:
         RecipeError: a network, an optimizer or another part cannot be built; it names the arm.
@@ -114,7 +114,7 @@ def check(study: Study, *, root: Path, jobs: int | None = None) -> Check:
         work = {pace.key(recipe): (recipe, workshop.network(recipe).size) for recipe in open_runs.values()}
         paces = pace.paces(work, found.values(), root=root)
     seconds = {d: _seconds(recipe, workshop, paces, found.get(d)) for d, recipe in open_runs.items()}
-    side_by_side = sum(place.capacity for place in local.places(open_runs.values(), jobs=jobs))
+    side_by_side = placement.side_by_side(list(open_runs.values()), root=root)
     disk_bytes = sum(workshop.run_bytes(recipe) for recipe in open_runs.values())
     free_bytes = shutil.disk_usage(next(p for p in (root.absolute(), *root.absolute().parents) if p.exists())).free
     status = Counter(record.status for record in found.values())

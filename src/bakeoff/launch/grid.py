@@ -12,8 +12,8 @@ from pathlib import Path
 from bakeoff.errors import BakeoffError, Interrupted
 from bakeoff.launch.board import Board, Row, State, work
 from bakeoff.launch.entry import Entry
-from bakeoff.launch.jobs import Ended, Job
-from bakeoff.launch.local import Local, places
+from bakeoff.launch.executors import HERE, Placement
+from bakeoff.launch.jobs import Ended, Executor, Job
 from bakeoff.recipe import Recipe
 from bakeoff.results import store, studies
 from bakeoff.results.comparison import choose, is_decided
@@ -71,7 +71,7 @@ def run(
     study: Study,
     *,
     root: Path,
-    jobs: int | None = None,
+    placement: Placement = HERE,
     tell: Tell = lambda _: None,
     command: Sequence[str] = (),
     plugin: str | None = None,
@@ -81,7 +81,7 @@ def run(
     Args:
         study: expanded.
         root: the folder of all runs.
-        jobs: how many at once, on each GPU where there are some; default: as many as fill the cores, or one a GPU.
+        placement: where its runs are made; default: on this machine, as many at once as fill it.
         tell: receives how far all is, a few times a second.
         command: as typed, for the runs' records.
         plugin: the `package.module:function` that may be imported as a run's model.
@@ -93,14 +93,13 @@ def run(
     entries = _entries(study, root=root)
     undecided, by_arm = list(study.arms), _by_arm(entries)
     _decide(study, undecided, by_arm)
-    where = places([entry.recipe for entry in entries.values() if entry.is_open], jobs=jobs)
-    side_by_side = sum(place.capacity for place in where)
+    recipes = [entry.recipe for entry in entries.values() if entry.is_open]
     log = studies.folder(study, root=root) / "workers.log"
 
     def show() -> None:
-        tell(Board(rows=tuple(entry.row for entry in entries.values()), side_by_side=side_by_side))
+        tell(Board(rows=tuple(entry.row for entry in entries.values()), side_by_side=workers.side_by_side))
 
-    with listen() as stop, Local(where, log=log) as workers:
+    with listen() as stop, placement.open(recipes, root=root, log=log) as workers:
         while any(entry.is_open for entry in entries.values()):
             if stop:
                 _log.warning("Stopping %s: runs at work save their state.", study.name)
@@ -112,7 +111,7 @@ def run(
                 entry = entries[event.job.recipe.digest]
                 entry.end(event) if isinstance(event, Ended) else entry.tell(event)
             _decide(study, undecided, by_arm)
-    show()
+        show()
     ends = (
         End(name=e.row.name, recipe=e.recipe, folder=e.folder, arms=e.arms, state=e.row.state, error=e.error)
         for e in entries.values()
@@ -145,7 +144,7 @@ def _entries(study: Study, *, root: Path) -> dict[str, Entry]:
     return entries
 
 
-def _fill(workers: Local, entries: Mapping[str, Entry], *, command: tuple[str, ...], plugin: str | None) -> None:
+def _fill(workers: Executor, entries: Mapping[str, Entry], *, command: tuple[str, ...], plugin: str | None) -> None:
     """Hand what waits to free workers. Each is looked at again first: another driver may have been there."""
     for entry in entries.values():
         if not workers.free:

@@ -5,7 +5,7 @@ import select
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
 from bakeoff.errors import (
     BakeoffError,
@@ -99,21 +99,51 @@ def line(content: Mapping[str, Any]) -> bytes:
     return (json.dumps(content) + "\n").encode()
 
 
+def error_fields(error: BakeoffError) -> dict[str, str]:
+    """Return what an error says, by names."""
+    return {name: getattr(error, name) for name in ERROR_FIELDS}
+
+
 def error_line(run: str, error: BakeoffError) -> bytes:
     """Return the message of which `restored_error` makes the error again; short enough to be written in one piece."""
     text = b""
     for longest in (1000, 300, 75):  # characters a field, each of which can become twelve
-        fields = {name: getattr(error, name)[:longest] for name in ERROR_FIELDS}
-        text = line({"run": run, "error": fields | {"code": error.exit_code}})
+        fields = {name: said[:longest] for name, said in error_fields(error).items()}
+        text = line({"run": run, "error": fields, "code": error.exit_code})
         if len(text) <= select.PIPE_BUF:
             break
     return text
 
 
-def restored_error(fields: Mapping[str, Any]) -> BakeoffError:
+def restored_error(fields: Mapping[str, str], *, code: int) -> BakeoffError:
     """Return the error that a worker told of."""
-    kind = next((kind for kind in _KINDS if kind.exit_code == fields["code"]), BakeoffError)
+    kind = next((kind for kind in _KINDS if kind.exit_code == code), BakeoffError)
     return kind(fields["where"], found=fields["found"], expected=fields["expected"], hint=fields["hint"])
+
+
+class Executor(Protocol):
+    """Whatever takes jobs to their ends: workers of this machine, or nodes elsewhere. Left, it has stopped all."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    @property
+    def side_by_side(self) -> int:
+        """How many jobs it takes at once, as far as is known now."""
+
+    @property
+    def free(self) -> int:
+        """How many more can be started."""
+
+    def start(self, job: Job) -> None:
+        """Start a job; only where there is room for one."""
+
+    def wait(self, timeout_s: float) -> list[Told | Ended]:
+        """Return what has been heard of jobs, after `timeout_s` or so."""
+
+    def stop(self) -> int:
+        """Ask all runs to save and stop; kill those that do not in time, and return how many."""
 
 
 def claim(folder: Path) -> Path:

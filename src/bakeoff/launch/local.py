@@ -153,7 +153,7 @@ class _Worker:
         if "tick" in message:
             yield Told(job=self.jobs[run], tick=message["tick"])
         elif "error" in message:
-            self.errors[run] = restored_error(message["error"])
+            self.errors[run] = restored_error(message["error"], code=message["code"])
         else:
             yield Ended(
                 job=self.jobs.pop(run),
@@ -215,6 +215,11 @@ class Local:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    @property
+    def side_by_side(self) -> int:
+        """How many jobs there is room for."""
+        return sum(place.capacity for place in self.places)
 
     @property
     def free(self) -> int:

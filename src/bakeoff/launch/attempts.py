@@ -1,0 +1,127 @@
+"""An attempt at a run on some node: fetch what there is of it, take it on in a process here, bring back what comes.
+
+The node works in a folder of its own and shares nothing with anybody but through the exchange (`launch.exchange`).
+What trains is a worker process as on one machine (`launch.local`), at work on one run.
+"""
+
+import dataclasses
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import bakeoff
+from bakeoff.errors import BakeoffError
+from bakeoff.launch.exchange import Attempt, Exchange
+from bakeoff.launch.jobs import Ended, Job, error_fields
+from bakeoff.launch.local import Local, Place
+
+PULSE_S = 1.0  # between two looks at whether the attempt is still wanted, and at what is to be brought
+STOPPED = 143  # the exit code of a run that was asked to stop
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """What a node is asked to do; it travels as JSON.
+
+    Args:
+        job: as `Job.to_line` writes it, with the folder that the driver keeps the run in.
+        store: URL of the exchange.
+        attempt: its name.
+        teacher: where the run's teacher is offered; empty where it has none, or one that every node can see.
+        environment: variables of the driver, for what this node's own environment says nothing of.
+        version: of the driver's bakeoff.
+    """
+
+    job: str
+    store: str
+    attempt: str
+    teacher: str = ""
+    environment: Mapping[str, str]
+    version: str = bakeoff.__version__
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `Order(**...)` takes."""
+        return dataclasses.asdict(self)
+
+
+def place_of(folder: Path) -> str:
+    """Return what the exchange calls a run's folder."""
+    return f"{folder.parent.name}/{folder.name}"
+
+
+def work(content: Mapping[str, Any]) -> None:
+    """Take a run as far as it goes, and leave word of how it ended.
+
+    Args:
+        content: an order's.
+    """
+    order = Order(**content)
+    asked = Job.from_line(order.job.encode())
+    exchange = Exchange(order.store)
+    attempt = exchange.attempt(place_of(asked.folder), order.attempt)
+    if "wanted" not in attempt.marks():
+        return
+    attempt.tell({})
+    os.environ.update({name: value for name, value in order.environment.items() if name not in os.environ})
+    with tempfile.TemporaryDirectory(prefix="bakeoff-attempt-") as scratch:
+        job = replace(asked, folder=Path(scratch) / place_of(asked.folder))
+        try:
+            _refuse_other_version(order.version)
+            attempt.fetch(job.folder)
+            if order.teacher:
+                exchange.fetch_offered(order.teacher, Path(scratch) / order.teacher)
+            ended = _attend(job, attempt, log=Path(scratch) / "worker.log")
+            if ended is None:
+                return
+            attempt.bring(job.folder)
+        except BakeoffError as met:
+            ended = Ended(job=job, code=met.exit_code, error=met, last_words="")
+        attempt.end(_told_from_home(ended, here=scratch, home=asked.folder.parents[1]))
+
+
+def _told_from_home(ended: Ended, *, here: str, home: Path) -> dict[str, Any]:
+    """Return how an attempt ended; what it says of its own folder is said of the one that the driver keeps."""
+    fields = error_fields(ended.error) if ended.error else {}
+    said = {name: text.replace(here, str(home)) for name, text in fields.items()}
+    return {"code": ended.code, "error": said, "last_words": ended.last_words.replace(here, str(home))}
+
+
+def _attend(job: Job, attempt: Attempt, *, log: Path) -> Ended | None:
+    """Have a process work on the job, and bring what it saves; None where the attempt is no longer wanted."""
+    with Local([Place(environment={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"})], log=log) as worker:
+        worker.start(job)
+        tick: Mapping[str, Any] = {}
+        looked_at = time.monotonic()
+        while True:
+            for event in worker.wait(PULSE_S / 4):
+                if isinstance(event, Ended):
+                    return event
+                tick = event.tick
+            if time.monotonic() - looked_at < PULSE_S:
+                continue
+            looked_at = time.monotonic()
+            marks = attempt.marks()
+            if "wanted" not in marks:
+                return None
+            if "stop" in marks:
+                worker.stop()
+                return Ended(job=job, code=STOPPED, error=None, last_words="")
+            if tick:
+                attempt.tell(tick)
+            attempt.bring(job.folder)
+
+
+def _refuse_other_version(theirs: str) -> None:
+    """Refuse to train with another program than the driver thinks.
+
+    Raises:
+        BakeoffError: this node has another version.
+    """
+    if theirs != bakeoff.__version__:
+        where = f"node {os.uname().nodename}"
+        found, expected = f"bakeoff {bakeoff.__version__}", f"{theirs}, as where the study is run"
+        raise BakeoffError(where, found=found, expected=expected)

@@ -1,0 +1,76 @@
+"""Which executor makes the runs of a study: workers of this machine, nodes of a Ray cluster, jobs of Slurm."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bakeoff.errors import RecipeError, refuse_unknown
+from bakeoff.launch import local
+from bakeoff.launch.jobs import Executor
+from bakeoff.recipe import Recipe
+
+NAMES = ("local", "ray", "slurm")
+_LEFT_TO = {"address": ("ray",), "store": ("ray", "slurm"), "slurm": ("slurm",)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Placement:
+    """Where the runs of a study are made.
+
+    Args:
+        executor: one of `NAMES`.
+        jobs: how many at once; on each GPU where there are some. Default: as many as there is room for.
+        address: of the Ray cluster; None starts one of this machine.
+        store: where nodes find and leave files, a folder that all see or a URL of fsspec; None is a folder of the root.
+        slurm: parameters of sbatch.
+    """
+
+    executor: str = "local"
+    jobs: int | None = None
+    address: str | None = None
+    store: str | None = None
+    slurm: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        refuse_unknown("--executor", [self.executor], NAMES)
+        for option, executors in _LEFT_TO.items():
+            if getattr(self, option) and self.executor not in executors:
+                found, expected = f"--{option} with --executor {self.executor}", f"--executor {' or '.join(executors)}"
+                raise RecipeError("command line", found=found, expected=expected)
+
+    def side_by_side(self, recipes: Sequence[Recipe], *, root: Path) -> int:
+        """Return how many runs of these recipes it would make at once."""
+        return self.open(recipes, root=root, log=root).side_by_side
+
+    def open(self, recipes: Sequence[Recipe], *, root: Path, log: Path) -> Executor:
+        """Return what makes runs of these recipes.
+
+        Args:
+            recipes: what there is to do.
+            root: the folder of all runs.
+            log: where workers of this machine write what they have to say.
+
+        Raises:
+            RecipeError: what it takes is not installed, or not to be reached.
+        """
+        if self.executor == "local":
+            return local.Local(local.places(recipes, jobs=self.jobs), log=log)
+        from bakeoff.launch.exchange import Exchange
+        from bakeoff.launch.remote import Remote
+
+        exchange = Exchange(self.store or str(root.absolute() / ".exchange"))
+        cpus = max((recipe.threads for recipe in recipes if isinstance(recipe.threads, int)), default=1)
+        if self.executor == "slurm":
+            from bakeoff.launch.slurm import SlurmNodes
+
+            nodes = SlurmNodes(root.absolute() / ".slurm", cpus=cpus, parameters=self.slurm)
+            return Remote(nodes=nodes, exchange=exchange, at_most=self.jobs)
+        from bakeoff.launch import cluster
+
+        cluster.connect(self.address)
+        if cluster.has_gpus() and any(recipe.device != "cpu" for recipe in recipes):
+            return Remote(nodes=cluster.RayNodes(cpus, 1 / (self.jobs or 1)), exchange=exchange)
+        return Remote(nodes=cluster.RayNodes(cpus), exchange=exchange, at_most=self.jobs)
+
+
+HERE = Placement()
