@@ -32,7 +32,8 @@ def test_an_error_comes_over_as_itself(kind: type[BakeoffError], fields: list[st
         return
     where, found, expected, hint = fields
     error = kind(where, found=found, expected=expected, hint=hint)
-    again = restored_error(json.loads(error_line("a", error))["error"])
+    told = json.loads(error_line("a", error))
+    again = restored_error(told["error"], code=told["code"])
     assert (type(again), str(again), again.exit_code) == (kind, str(error), error.exit_code)
 
 

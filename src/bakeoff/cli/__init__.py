@@ -80,4 +80,4 @@ def _among_ranks(arguments: list[str]) -> int:
     except Exception as error:
         if not others.is_loss(error):
             raise
-        os._exit(BakeoffError.exit_code)  # what is left of the ranks' connections would be waited for
+        os._exit(others.LOSS)  # what is left of the ranks' connections would be waited for

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bakeoff.errors import BakeoffError
+from bakeoff.training.ranks import LOSS
 
 LAST_WORDS = 600  # characters of what a rank said that stand in a message
 
@@ -40,10 +41,12 @@ def launch(num: int, arguments: Sequence[str]) -> int:
         try:
             elastic_launch(config, sys.executable)("-P", "-m", "bakeoff", *arguments)
         except ChildFailedError as error:
-            rank, first = error.get_first_failure()
-            if rank == 0 and first.exitcode > 0:
-                return int(first.exitcode)
-            raise _died(rank, first.exitcode, Path(folder)) from None
+            # Those that noticed may be listed before the one that died: times are in whole seconds.
+            found = sorted(error.failures.items(), key=lambda item: (item[1].exitcode == LOSS, item[1].timestamp))
+            rank, code = found[0][0], found[0][1].exitcode
+            if rank == 0 and 0 < code != LOSS:
+                return int(code)
+            raise _died(rank, code, Path(folder)) from None
         except SignalException as stopped:
             return 128 + int(stopped.sigval)
     return 0

@@ -23,6 +23,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _SLURM = {"RANK": "SLURM_PROCID", "WORLD_SIZE": "SLURM_STEP_NUM_TASKS", "LOCAL_RANK": "SLURM_LOCALID"}
+LOSS = 75  # the exit code of a rank that ends because another is gone; EX_TEMPFAIL of sysexits.h
 _FIRST_PORT, _PORTS = 20_000, 10_000  # a job's own, by its number: several jobs may share a node
 
 
