@@ -34,7 +34,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def workers(tmp_path: Path) -> Iterator[Remote]:
-    with Processes() as nodes, Remote(nodes=nodes, exchange=Exchange(str(tmp_path / "exchange"))) as made:
+    with (
+        Processes() as nodes,
+        Remote(root=tmp_path / "logs", nodes=nodes, exchange=Exchange(str(tmp_path / "exchange"))) as made,
+    ):
         yield made
 
 
@@ -118,11 +121,12 @@ def test_an_orphan_cannot_write_beside_its_successor(workers: Remote, tmp_path: 
     assert Run(wanted.folder).status() == "interrupted"
 
 
+@pytest.mark.slow
 def test_the_next_driver_takes_over_what_a_killed_one_had_ordered(workers: Remote, tmp_path: Path) -> None:
     wanted = job(LONG, tmp_path / "logs", test=False)
     nodes = workers.nodes
     assert isinstance(nodes, Processes)
-    killed = Remote(nodes=nodes, exchange=workers.exchange)  # never left: as if by SIGKILL
+    killed = Remote(root=workers.root, nodes=nodes, exchange=workers.exchange)  # never left: as if by SIGKILL
     killed.start(wanted)
     wait_for(killed, lambda event: isinstance(event, Told) and event.tick["step"] > 40)
     time.sleep(2 * attempts.PULSE_S)
@@ -137,6 +141,7 @@ def test_the_next_driver_takes_over_what_a_killed_one_had_ordered(workers: Remot
     wait_for(workers, lambda event: isinstance(event, Told))
 
 
+@pytest.mark.slow
 def test_stopped_runs_are_saved_and_go_on(workers: Remote, tmp_path: Path) -> None:
     wanted = job(LONG, tmp_path / "logs", test=False)
     workers.start(wanted)
@@ -147,6 +152,7 @@ def test_stopped_runs_are_saved_and_go_on(workers: Remote, tmp_path: Path) -> No
     assert list(run.checkpoints.glob("step-*"))
 
 
+@pytest.mark.slow
 def test_whoever_does_not_stop_is_killed_and_counted(
     workers: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +167,7 @@ def test_whoever_does_not_stop_is_killed_and_counted(
     assert not lock.is_held(claim(wanted.folder))
 
 
+@pytest.mark.slow
 def test_an_error_on_a_node_is_told_of_the_folder_at_home(workers: Remote, tmp_path: Path) -> None:
     wanted = job(grids.recipe("model.fate=strange"), tmp_path / "logs")
     workers.start(wanted)
@@ -192,11 +199,12 @@ def test_nodes_of_another_version_refuse(workers: Remote, tmp_path: Path, monkey
     assert "0.0.0, as where the study is run" in str(end.error)
 
 
+@pytest.mark.slow
 def test_a_grid_elsewhere_trains_teachers_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.launch.test_teachers import study
 
     def made(self: Placement, recipes: object, *, root: Path, log: Path) -> Remote:
-        return Remote(nodes=nodes, exchange=Exchange(str(tmp_path / "exchange")))
+        return Remote(root=tmp_path / "logs", nodes=nodes, exchange=Exchange(str(tmp_path / "exchange")))
 
     monkeypatch.setattr(Placement, "open", made)
     of = study()

@@ -190,6 +190,7 @@ def test_a_dead_rank_ends_all_and_the_run_goes_on_exactly(undisturbed: Run, tmp_
     assert weights(folder) == weights(undisturbed.folder)
 
 
+@pytest.mark.slow
 def test_another_number_of_ranks_is_refused_or_accepted(undisturbed: Run, tmp_path: Path) -> None:
     process = train(tmp_path, "whole", "devices=2")
     folder = tmp_path / undisturbed.folder.relative_to(undisturbed.folder.parents[2])

@@ -76,6 +76,7 @@ def work(content: Mapping[str, Any]) -> None:
                 exchange.fetch_offered(order.teacher, Path(scratch) / order.teacher)
             ended = _attend(job, attempt, log=Path(scratch) / "worker.log")
             if ended is None:
+                attempt.clear()  # what came after it was given up
                 return
             attempt.bring(job.folder)
         except BakeoffError as met:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,11 @@ from typing import Any
 from bakeoff.errors import RecipeError
 from bakeoff.launch import attempts, local
 
+_log = logging.getLogger(__name__)
+ANSWER_S = 10.0
 LOOPBACK = "127.0.0.1"
+# Else Ray takes this address for another name of the machine's own, and listens on all. Read when ray is imported.
+_STAY_ON_LOOPBACK = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 
 @dataclass(slots=True)
@@ -67,6 +72,8 @@ def connect(address: str | None) -> None:
         RecipeError: ray is not installed; nobody answers at the address.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address is None or address.startswith(LOOPBACK):
+        os.environ.setdefault(*_STAY_ON_LOOPBACK)
     try:
         import ray
     except ImportError:
@@ -74,15 +81,29 @@ def connect(address: str | None) -> None:
         raise RecipeError("--executor ray", found=found, expected=expected) from None
     if ray.is_initialized():
         return
+    # What Ray has to say of its nodes, it prints to stdout, where our results go; what matters of it we say ourselves.
+    ray._private.worker.print_to_stdstream = lambda data, **_: _log.debug("%s", data)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         ray.init("local", num_cpus=local.cores(), include_dashboard=False, _node_ip_address=LOOPBACK, **quiet)
         return
     try:
+        _knock(address)
         ray.init(address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         found = f"'{address}' ({' '.join(str(error).split())[:200]})"
         raise RecipeError("--address", found=found, expected="the address of a Ray cluster that answers") from None
+
+
+def _knock(address: str) -> None:
+    """Find out in seconds that nobody is there: Ray would go on trying for many minutes.
+
+    Raises:
+        OSError: nobody answers at HOST:PORT; what has another form is left to Ray.
+    """
+    host, _, port = address.rpartition(":")
+    if host and "/" not in host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=ANSWER_S).close()
 
 
 def _times(node: Mapping[str, float], what: str, each: float) -> float:

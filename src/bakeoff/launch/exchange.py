@@ -51,6 +51,11 @@ class Exchange:
             ) from None
         self._fs, self._path = fs, path.rstrip("/")
 
+    def places(self) -> list[str]:
+        """Return the runs, `<model>/<run>`, of which anything lies here."""
+        runs = (run for model in self._list(self._path) for run in self._list(model))
+        return ["/".join(run.split("/")[-2:]) for run in runs]
+
     def attempts(self, place: str) -> list["Attempt"]:
         """Return the attempts at a run that were ever ordered and not cleared away, oldest first."""
         names = sorted(_last(path) for path in self._list(f"{self._path}/{place}"))
@@ -59,11 +64,6 @@ class Exchange:
     def attempt(self, place: str, name: str) -> "Attempt":
         """Return one attempt at the run `<model>/<run>`."""
         return Attempt(self, place, name)
-
-    def clear(self, place: str) -> None:
-        """Forget all attempts at a run."""
-        for attempt in self.attempts(place):
-            attempt.clear()
 
     def offer(self, place: str, folder: Path) -> None:
         """Leave a finished run for those that learn from it, once."""

@@ -64,13 +64,13 @@ class Placement:
             from bakeoff.launch.slurm import SlurmNodes
 
             nodes = SlurmNodes(root.absolute() / ".slurm", cpus=cpus, parameters=self.slurm)
-            return Remote(nodes=nodes, exchange=exchange, at_most=self.jobs)
+            return Remote(root=root, nodes=nodes, exchange=exchange, at_most=self.jobs)
         from bakeoff.launch import cluster
 
         cluster.connect(self.address)
         if cluster.has_gpus() and any(recipe.device != "cpu" for recipe in recipes):
-            return Remote(nodes=cluster.RayNodes(cpus, 1 / (self.jobs or 1)), exchange=exchange)
-        return Remote(nodes=cluster.RayNodes(cpus), exchange=exchange, at_most=self.jobs)
+            return Remote(root=root, nodes=cluster.RayNodes(cpus, 1 / (self.jobs or 1)), exchange=exchange)
+        return Remote(root=root, nodes=cluster.RayNodes(cpus), exchange=exchange, at_most=self.jobs)
 
 
 HERE = Placement()

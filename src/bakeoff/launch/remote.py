@@ -11,12 +11,12 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from bakeoff.errors import RunLocked
+from bakeoff.errors import RunLocked, StorageError
 from bakeoff.launch.attempts import Order, place_of
 from bakeoff.launch.exchange import Attempt, Exchange, progress_of
 from bakeoff.launch.jobs import Ended, Job, Told, claim, restored_error
@@ -64,11 +64,13 @@ class Remote:
     """Runs on nodes that share nothing with this machine but the exchange.
 
     Args:
+        root: the folder of all runs.
         nodes: where attempts are made.
         exchange: where nodes find and leave files.
         at_most: how many attempts at once; None for as many as there is room for.
     """
 
+    root: Path
     nodes: Nodes
     exchange: Exchange
     at_most: int | None = None
@@ -81,6 +83,7 @@ class Remote:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        self._sweep()
 
     @property
     def side_by_side(self) -> int:
@@ -116,7 +119,7 @@ class Remote:
 
     def _order(self, job: Job, attempt: Attempt) -> Order:
         """Return what to ask of a node; a teacher that is one of the driver's own runs is offered to it."""
-        teacher = job.folder.parents[1] / job.recipe.teacher.name if job.recipe.teacher else None
+        teacher = self.root / job.recipe.teacher.name if job.recipe.teacher else None
         has_run = teacher is not None and Run(teacher).summary_path.is_file()
         if teacher is not None and has_run:
             self.exchange.offer(place_of(teacher), teacher)
@@ -139,6 +142,15 @@ class Remote:
                 events.extend(self._ask(flight))
             self._asked_at = time.monotonic()
         return events
+
+    def _sweep(self) -> None:
+        """Clear what killed drivers and nodes have left of runs that are no less far without it."""
+        for place in self.exchange.places():
+            folder = self.root / place
+            with suppress(RunLocked, StorageError), lock.hold(claim(folder)):
+                for attempt in self.exchange.attempts(place):
+                    if attempt.progress() <= progress_of(folder):
+                        attempt.clear()
 
     def _ask(self, flight: _Flight) -> Iterator[Told | Ended]:
         """Yield what an attempt has left word of since it was last asked."""
