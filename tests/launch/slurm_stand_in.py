@@ -16,6 +16,18 @@ from pathlib import Path
 from typing import Any
 
 
+def install(folder: Path) -> dict[str, str]:
+    """Write the programs into a folder; return the environment that finds them. Their books are in `folder/books`."""
+    programs = folder / "bin"
+    for made in (programs, folder / "books"):
+        made.mkdir()
+    for name in ("sbatch", "srun", "sacct", "scancel"):
+        text = f'#!/bin/sh\nexec {sys.executable} {Path(__file__).absolute()} {name} {folder / "books"} "$@"\n'
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    return {"PATH": f"{programs}:{os.environ['PATH']}"}
+
+
 def read(books: Path, number: str) -> dict[str, Any]:
     """Return what stands in the books of a job; one whose process is gone without a word has failed."""
     job: dict[str, Any] = json.loads((books / f"{number}.json").read_text())

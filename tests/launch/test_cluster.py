@@ -1,7 +1,6 @@
 """Ray's nodes and Slurm's, of which this machine plays both: pytest -m cluster."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -21,11 +20,9 @@ from bakeoff.launch.remote import Remote
 from bakeoff.launch.slurm import SlurmNodes
 from bakeoff.results import store
 from bakeoff.results.store import Run
-from tests.launch import grids
+from tests.launch import grids, slurm_stand_in
 from tests.launch.test_remote import LONG, SHORT, alone, is_end, wait_for
 from tests.training import kills
-
-STAND_IN = Path(__file__).parent / "slurm_stand_in.py"
 
 
 def job(root: Path, recipe: Any = SHORT) -> Job:
@@ -57,17 +54,11 @@ def test_slurm_is_missed_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Put programs in the path that answer as Slurm's do, and return the folder of their books."""
     pytest.importorskip("submitit", reason="needs bakeoff[cluster]")
-    programs, books = tmp_path / "bin", tmp_path / "books"
-    for folder in (programs, books):
-        folder.mkdir()
-    for name in ("sbatch", "srun", "sacct", "scancel"):
-        (programs / name).write_text(f'#!/bin/sh\nexec {sys.executable} {STAND_IN} {name} {books} "$@"\n')
-        (programs / name).chmod(0o755)
-    for name, value in (grids.environment() | {"PATH": f"{programs}:{os.environ['PATH']}"}).items():
+    for name, value in (grids.environment() | slurm_stand_in.install(tmp_path)).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(remote, "ASK_EVERY_S", 0.2)
     monkeypatch.setattr("bakeoff.launch.slurm.ACCOUNTS_EVERY_S", 0.2)
-    return books
+    return tmp_path / "books"
 
 
 def scripts(books: Path) -> list[str]:
