@@ -22,7 +22,7 @@ from bakeoff.recipe import resolve
 from bakeoff.training import assembly, loop
 from bakeoff.training.evaluate import evaluate
 from bakeoff.training.loop import Position
-from bakeoff.training.ranks import join
+from bakeoff.training.ranks import join, leave
 from bakeoff.training.sync_norms import SyncedBatchNorm2d
 from tests.training import tiny
 
@@ -152,8 +152,7 @@ def main() -> None:
     if ranks.is_first:
         Path(out).write_text(json.dumps(found))
     ranks.any(False)  # all have ended
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    leave(0)
 
 
 if __name__ == "__main__":

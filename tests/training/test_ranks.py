@@ -28,6 +28,7 @@ from tests.training import on_ranks, tiny
 
 ON_CPU = ("data=digits", "device=cpu", "threads=1", "precision=float32", "compile=false")
 RESNET = (*ON_CPU, "data.limit=512", "batch_size=64", "augment.crop_padding=1", "mix.cutmix=1.0", "lr=0.01")
+KD = ("objective=kd", "teacher=random:resnet_20")
 MORE = ("accumulate=2", "clip_norm=0.5", "ema_decay=0.9", "data.balance=true")
 CONVNEXT = (*RESNET, "model.stem=3x3", "model.drop_path=0.0", "optimizer=adamw", "lr=0.001")
 
@@ -76,6 +77,8 @@ def test_shares_are_pieces_of_the_same_batches(size: int, mix: Mix, balance: boo
         ("resnet_20", RESNET, 2, "10"),
         pytest.param("resnet_20", RESNET, 2, "50", marks=pytest.mark.slow),
         pytest.param("resnet_20", (*RESNET, *MORE), 2, "50", marks=pytest.mark.slow),
+        pytest.param("resnet_20", (*RESNET, *KD), 2, "50", marks=pytest.mark.slow),
+        pytest.param("resnet_20", (*RESNET, "compile=true"), 2, "50", marks=pytest.mark.slow),
         pytest.param("resnet_20", RESNET, 4, "50", marks=pytest.mark.slow),
         pytest.param("convnext_atto", CONVNEXT, 2, "50", marks=pytest.mark.slow),
         pytest.param("convnext_atto", CONVNEXT, 4, "50", marks=pytest.mark.slow),
@@ -89,6 +92,14 @@ def test_losses_are_those_of_one_process(
     assert many[:10] == pytest.approx(one[:10], rel=1e-5)
     assert many == pytest.approx(one, rel=1e-3)
     assert len(set(one)) == len(one)
+
+
+@pytest.mark.slow
+def test_losses_in_bf16_are_those_of_one_process_within_its_rounding(tmp_path: Path) -> None:
+    settings = (*RESNET, "precision=bf16")
+    one, two = (on_ranks.launch(num, "losses", tmp_path / str(num), "resnet_20", "50", *settings) for num in (1, 2))
+    assert two == pytest.approx(one, rel=0.02)
+    assert two != one
 
 
 @pytest.mark.slow

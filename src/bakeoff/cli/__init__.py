@@ -67,7 +67,7 @@ def _among_ranks(arguments: list[str]) -> int:
 
     try:
         if others.is_follower():
-            return ranks.follow(arguments)
+            others.leave(ranks.follow(arguments))
         others.join()
         try:
             ranks.refuse_others(next(iter(arguments), ""))
@@ -76,7 +76,7 @@ def _among_ranks(arguments: list[str]) -> int:
             others.part()  # they have met it as well
             raise
         others.part()
-        return code
+        others.leave(code)
     except Exception as error:
         if not others.is_loss(error):
             raise

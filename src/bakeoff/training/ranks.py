@@ -5,13 +5,15 @@ person typed; the others do the same work beside it (`together`), and learn from
 Every error of ours is met by all of them at once, so that none waits for one that has ended.
 """
 
+import logging
 import os
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from importlib import import_module
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -195,6 +197,14 @@ def part() -> None:
         if ranks.is_first:
             ranks.first(lambda: None)
         dist.destroy_process_group()
+
+
+def leave(code: int) -> NoReturn:
+    """End this process at once: torch now and then aborts one that takes its time, with all its work done."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
 
 
 def _read_slurm() -> None:
