@@ -183,6 +183,24 @@ def test_one_rank_writes_and_the_record_says_how_many_there_were(undisturbed: Ru
     assert undisturbed.log_path.read_text().count("epoch 1,") == 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["torchrun", "accelerate"])
+def test_whoever_starts_the_ranks_one_of_them_speaks(launcher: str, undisturbed: Run, tmp_path: Path) -> None:
+    config = Path(__file__).parents[2] / "docs" / "accelerate" / "one_machine.yaml"
+    commands = {
+        "torchrun": ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
+        "accelerate": ["-m", "accelerate.commands.launch", "--config_file", str(config), "--num_processes", "2"],
+    }
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, *commands[launcher], "-m", "bakeoff", "train", *TINY, "--name", "whole"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("top-1") == 2
+    assert done.stderr.count("epoch 1,") == 1
+    (folder,) = tmp_path.glob("logs/*/whole")
+    assert weights(folder) == weights(undisturbed.folder)
+
+
 def test_a_dead_rank_ends_all_and_the_run_goes_on_exactly(undisturbed: Run, tmp_path: Path) -> None:
     process = train(tmp_path, "whole", "devices=2", "epochs=3")
     folder = tmp_path / undisturbed.folder.relative_to(undisturbed.folder.parents[2])

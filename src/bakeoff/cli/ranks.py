@@ -67,7 +67,7 @@ def follow(arguments: Sequence[str]) -> int:
     """Do what the first rank does, and say nothing: it speaks for all."""
     from bakeoff.training import ranks
 
-    logging.getLogger("bakeoff").addHandler(logging.NullHandler())
+    logging.getLogger("bakeoff").handlers[:] = [logging.NullHandler()]
     for word in arguments:
         options.allow_plugin(word.removeprefix("model="))
     ranks.follow()
