@@ -33,6 +33,9 @@ ONE_DOOR = {  # library -> the only places that may import it
     "onnx": ("serving/onnx.py",),
     "onnxruntime": ("serving/onnx.py",),
     "onnxscript": (),
+    "ray": ("launch/cluster.py",),
+    "submitit": ("launch/slurm.py",),
+    "fsspec": ("launch/exchange.py",),
     "typer": ("cli/",),
     "rich": ("cli/",),
 }

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from bakeoff.errors import BakeoffError
-from bakeoff.launch import grid
+from bakeoff.launch import grid, remote
 from bakeoff.launch.executors import Placement
 from tests.launch import grids
 
@@ -15,6 +15,7 @@ from tests.launch import grids
 def main() -> int:
     """Run a study of so many runs, say how they ended, and exit as the command line would."""
     root, runs, *settings = sys.argv[1:]
+    remote.BRING_EVERY_S = 1.0  # its runs take seconds
     typed = dict(text.split("=", 1) for text in settings)
     jobs = int(typed.pop("jobs", 1))
     where = Placement(

@@ -30,6 +30,7 @@ SHORT = grids.recipe("lr=0.02", "epochs=3", "checkpoint_steps=2")
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "ASK_EVERY_S", 0.2)
+    monkeypatch.setattr(remote, "BRING_EVERY_S", 0.5)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from bakeoff.launch.exchange import Attempt, Exchange
 from bakeoff.launch.jobs import Ended, Job, error_fields
 from bakeoff.launch.local import Local, Place
 
-PULSE_S = 1.0  # between two looks at whether the attempt is still wanted, and at what is to be brought
+PULSE_S = 2.0  # between two looks at whether the attempt is still wanted
 STOPPED = 143  # the exit code of a run that was asked to stop
 
 
@@ -32,6 +32,7 @@ class Order:
         store: URL of the exchange.
         attempt: its name.
         teacher: where the run's teacher is offered; empty where it has none, or one that every node can see.
+        bring_every_s: how often what it has saved is brought meanwhile: so much is lost with a node, at most.
         environment: variables of the driver, for what this node's own environment says nothing of.
         version: of the driver's bakeoff.
     """
@@ -40,6 +41,7 @@ class Order:
     store: str
     attempt: str
     teacher: str = ""
+    bring_every_s: float
     environment: Mapping[str, str]
     version: str = bakeoff.__version__
 
@@ -74,7 +76,8 @@ def work(content: Mapping[str, Any]) -> None:
             attempt.fetch(job.folder)
             if order.teacher:
                 exchange.fetch_offered(order.teacher, Path(scratch) / order.teacher)
-            ended = _attend(job, attempt, log=Path(scratch) / "worker.log")
+            log = Path(scratch) / "worker.log"
+            ended = _attend(job, attempt, log=log, bring_every_s=order.bring_every_s)
             if ended is None:
                 attempt.clear()  # what came after it was given up
                 return
@@ -91,12 +94,12 @@ def _told_from_home(ended: Ended, *, here: str, home: Path) -> dict[str, Any]:
     return {"code": ended.code, "error": said, "last_words": ended.last_words.replace(here, str(home))}
 
 
-def _attend(job: Job, attempt: Attempt, *, log: Path) -> Ended | None:
+def _attend(job: Job, attempt: Attempt, *, log: Path, bring_every_s: float) -> Ended | None:
     """Have a process work on the job, and bring what it saves; None where the attempt is no longer wanted."""
     with Local([Place(environment={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"})], log=log) as worker:
         worker.start(job)
         tick: Mapping[str, Any] = {}
-        looked_at = time.monotonic()
+        looked_at = brought_at = time.monotonic()
         while True:
             for event in worker.wait(PULSE_S / 4):
                 if isinstance(event, Ended):
@@ -113,7 +116,9 @@ def _attend(job: Job, attempt: Attempt, *, log: Path) -> Ended | None:
                 return Ended(job=job, code=STOPPED, error=None, last_words="")
             if tick:
                 attempt.tell(tick)
-            attempt.bring(job.folder)
+            if looked_at - brought_at >= bring_every_s:
+                attempt.bring(job.folder)
+                brought_at = time.monotonic()
 
 
 def _refuse_other_version(theirs: str) -> None:

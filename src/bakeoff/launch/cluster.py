@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from bakeoff.launch import attempts, local
 
 _log = logging.getLogger(__name__)
 ANSWER_S = 10.0
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 LOOPBACK = "127.0.0.1"
 # Else Ray takes this address for another name of the machine's own, and listens on all. Read when ray is imported.
 _STAY_ON_LOOPBACK = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
@@ -118,7 +120,8 @@ def _said_of(task: Any) -> str:  # noqa: ANN401
     try:
         ray.get(task)
     except ray.exceptions.RayError as error:
-        return " ".join(str(error).split())
+        said = repr(cause) if (cause := getattr(error, "cause", None)) else str(error)
+        return " ".join(_COLOUR.sub("", said).split())[: local.LAST_WORDS]
     return ""
 
 

@@ -25,7 +25,8 @@ from bakeoff.results.files import storage_errors
 from bakeoff.results.store import Run
 
 GRACE_S = 30.0  # within which an attempt that is asked to stop has saved and brought what it has
-ASK_EVERY_S = 2.0  # between two looks at how far attempts are
+ASK_EVERY_S = 5.0  # between two looks at how far attempts are
+BRING_EVERY_S = 60.0  # see `Order`; checkpoints of large networks are a hundred megabytes and more
 LOST = 137  # the exit code of a run whose node is gone: as if it had been killed
 PULSE_S = 0.2
 _OURS = "BAKEOFF_"  # how the variables begin that nodes are told of
@@ -128,6 +129,7 @@ class Remote:
             store=self.exchange.url,
             attempt=attempt.name,
             teacher=place_of(teacher) if teacher is not None and has_run else "",
+            bring_every_s=BRING_EVERY_S,
             environment={name: value for name, value in os.environ.items() if name.startswith(_OURS)},
         )
 
