@@ -8,11 +8,12 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from bakeoff.launch import attempts
 from tests.launch import grids
@@ -33,6 +34,7 @@ class Processes:
     room: int = 2
     given_up: list[Task] = field(default_factory=list)
     started: list[Task] = field(default_factory=list)
+    logs: list[IO[bytes]] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         return self
@@ -41,12 +43,16 @@ class Processes:
         for task in self.started:
             self.kill(task)
             task.wait()
+        for log in self.logs:
+            log.close()
 
     def submit(self, order: Mapping[str, Any]) -> Task:
         command = [sys.executable, "-m", "tests.launch.nodes", json.dumps(dict(order))]
         environment = {name: value for name, value in grids.environment().items() if not name.startswith("BAKEOFF_")}
-        task = subprocess.Popen(command, cwd=grids.ROOT, env=environment, start_new_session=True)
+        log = tempfile.TemporaryFile()  # noqa: SIM115 - read when the process is over
+        task = subprocess.Popen(command, cwd=grids.ROOT, env=environment, start_new_session=True, stderr=log)
         self.started.append(task)
+        self.logs.append(log)
         return task
 
     def ended(self, tasks: Sequence[Task], *, timeout_s: float) -> list[tuple[Task, str]]:
@@ -56,6 +62,12 @@ class Processes:
             if over or time.monotonic() > until:
                 return [(task, "its node is gone" if task.returncode else "") for task in over]
             time.sleep(0.02)
+
+    def said(self, task: Task) -> str:
+        """Return what a process has written to stderr."""
+        log = self.logs[self.started.index(task)]
+        log.seek(0)
+        return log.read().decode()
 
     def kill(self, task: Task) -> None:
         with suppress(ProcessLookupError):

@@ -1,6 +1,7 @@
 """Ray's nodes and Slurm's, of which this machine plays both: pytest -m cluster."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import pytest
 
 from bakeoff.errors import BakeoffError, RecipeError
 from bakeoff.launch import remote
+from bakeoff.launch.cluster import RayNodes
 from bakeoff.launch.exchange import Exchange
 from bakeoff.launch.executors import Placement
 from bakeoff.launch.jobs import Ended, Executor, Job
@@ -65,6 +67,31 @@ def scripts(books: Path) -> list[str]:
     return [path.read_text() for path in sorted(books.glob("*.sh"))]
 
 
+def test_what_is_asked_of_slurm(slurm: Path, tmp_path: Path) -> None:
+    asked = {"cpus_per_task": "8", "job_name": "mine", "time": "30"}
+    made = SlurmNodes(tmp_path / "slurm", cpus=1, parameters=asked)._executor.parameters
+    assert (made["cpus_per_task"], made["job_name"], made["time"]) == (8, "mine", 30)
+    with pytest.raises(RecipeError, match="more than once"):
+        SlurmNodes(tmp_path / "slurm", cpus=1, parameters={"ntasks_per_node": "2"})
+
+
+@pytest.mark.parametrize(
+    ("each", "room"),
+    [((1, 0), 6), ((2, 0), 3), ((4, 0), 1), ((8, 0), 0), ((1, 1), 2), ((1, 0.5), 4), ((1, 0.25), 4), ((3, 0.5), 1)],
+)
+def test_room_is_counted_on_each_node_that_is_alive(
+    each: tuple[float, float], room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray", reason="needs bakeoff[cluster]")
+    nodes = [({"CPU": 4.0, "GPU": 2.0}, True), ({"CPU": 2.0}, True), ({"CPU": 64.0, "GPU": 8.0}, False), ({}, True)]
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Resources": has, "Alive": alive} for has, alive in nodes])
+    made = RayNodes(*each)
+    assert made.room == room
+    if not room:
+        with pytest.raises(RecipeError, match="no node that has 8 cores"):
+            made.require_room()
+
+
 @pytest.fixture
 def jobs_of_slurm(slurm: Path, tmp_path: Path) -> Iterator[Executor]:
     placement = Placement(executor="slurm", slurm={"partition": "gpu", "gpus_per_node": "1", "reservation": "ours"})
@@ -94,7 +121,8 @@ def test_a_job_that_slurm_kills_is_made_again(jobs_of_slurm: Remote, slurm: Path
     subprocess.run(["scancel", "1"], check=True)
     end = wait_for(jobs_of_slurm, is_end)
     assert isinstance(end, Ended)
-    assert (end.code, end.last_words) == (remote.LOST, "Slurm says CANCELLED")
+    assert end.code == remote.LOST
+    assert end.last_words.startswith("Slurm says CANCELLED.")
     jobs_of_slurm.start(wanted)
     wait_for(jobs_of_slurm, lambda event: not is_end(event))
     assert len(scripts(slurm)) == 2
@@ -162,6 +190,26 @@ def listening(process: int) -> Iterator[str]:
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
         yield from (one.laddr.ip for one in found if one.status == psutil.CONN_LISTEN)
+
+
+@pytest.mark.cluster
+def test_a_signal_saves_the_runs_of_a_cluster(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="needs bakeoff[cluster]")
+    settings = ["data.limit=1438", "epochs=400", "checkpoint_steps=20"]
+    command = [sys.executable, "-m", "tests.launch.driver", str(tmp_path), "2", "jobs=2", "executor=ray", *settings]
+    driver = subprocess.Popen(command, cwd=grids.ROOT, env=grids.environment(), stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 120
+    while len(list(tmp_path.glob(".exchange/*/*/*/*/run/checkpoints/step-*"))) < 2:
+        assert driver.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    driver.send_signal(signal.SIGTERM)
+    _, err = driver.communicate(timeout=90)
+    assert driver.returncode == 143, err
+    assert "the same command goes on with them" in err
+    runs = store.list_runs(tmp_path)
+    assert [run.status() for run in runs] == ["interrupted"] * 2
+    assert all(list(run.checkpoints.glob("step-*")) for run in runs)
 
 
 @pytest.mark.cluster

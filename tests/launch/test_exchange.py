@@ -1,4 +1,4 @@
-"""The exchange keeps what is brought whole, in a folder and in a store that has no folders."""
+"""The exchange keeps what is brought whole, in a folder and in a store where files are written in one piece."""
 
 import json
 import threading
@@ -12,6 +12,7 @@ from bakeoff.errors import RecipeError, StorageError
 from bakeoff.launch.exchange import Exchange, progress, progress_of
 
 PLACE = "model/run"
+FINISHED = {"best_model.safetensors": "weights", "evaluation_summary.json": "{}"}
 
 
 @pytest.fixture(params=["folder", "objects"])
@@ -93,7 +94,7 @@ def test_words_and_marks(exchange: Exchange) -> None:
 def test_attempts_are_listed_oldest_first_and_teachers_are_none(exchange: Exchange, tmp_path: Path) -> None:
     for name in ("3", "1", "2"):
         exchange.attempt(PLACE, name).order({})
-    exchange.offer(PLACE, run(tmp_path / "teacher", 5))
+    exchange.offer(PLACE, run(tmp_path / "teacher", 5, **FINISHED))
     assert [attempt.name for attempt in exchange.attempts(PLACE)] == ["1", "2", "3"]
     exchange.attempt(PLACE, "2").clear()
     assert [attempt.name for attempt in exchange.attempts(PLACE)] == ["1", "3"]
@@ -101,22 +102,105 @@ def test_attempts_are_listed_oldest_first_and_teachers_are_none(exchange: Exchan
 
 
 def test_a_teacher_is_offered_once_without_its_checkpoints(exchange: Exchange, tmp_path: Path) -> None:
-    teacher = run(tmp_path / "teacher", 5)
-    exchange.offer(PLACE, teacher)
-    (teacher / "recipe.yaml").write_text("changed")
-    exchange.offer(PLACE, teacher)
-    exchange.fetch_offered(PLACE, tmp_path / "again")
-    assert content(tmp_path / "again") == {"recipe.yaml": b"a: 1", "metrics.jsonl": b"{}\n"}
+    teacher = run(tmp_path / "teacher", 5, **FINISHED)
+    offered = exchange.offer(PLACE, teacher)
+    (teacher / "recipe.yaml").write_text("not looked at again")
+    assert exchange.offer(PLACE, teacher) == offered
+    exchange.fetch_offered(offered, tmp_path / "again")
+    assert content(tmp_path / "again") == {
+        "best_model.safetensors": b"weights",
+        "evaluation_summary.json": b"{}",
+        "metrics.jsonl": b"{}\n",
+        "recipe.yaml": b"a: 1",
+    }
+
+
+def test_a_teacher_that_was_trained_anew_is_another(exchange: Exchange, tmp_path: Path) -> None:
+    teacher = run(tmp_path / "teacher", **FINISHED)
+    before = exchange.offer(PLACE, teacher)
+    (teacher / "best_model.safetensors").write_text("other weights")
+    exchange.fetch_offered(exchange.offer(PLACE, teacher), tmp_path / "again")
+    assert content(tmp_path / "again")["best_model.safetensors"] == b"other weights"
+    assert exchange.offer(PLACE, teacher) != before
+
+
+class Gone(BaseException):
+    """The node, in the middle of it."""
+
+
+@pytest.mark.parametrize("files", range(9))
+def test_whenever_a_node_dies_what_it_has_brought_can_be_gone_on_with(
+    files: int, exchange: Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run had brought two checkpoints and has finished meanwhile; of what is left so many files come."""
+    folder = run(tmp_path / "run", 3, 6)
+    attempt = exchange.attempt(PLACE, "1")
+    attempt.bring(folder)
+    for path in (folder / "checkpoints/step-3").iterdir():
+        path.unlink()
+    checkpoint(folder, 9)
+    run(folder, **FINISHED, **{"predictions/test.parquet": "x", "last_model.safetensors": "weights"})
+    put, left = Exchange._put, [files]
+
+    def sometimes(self: Exchange, file: Path, path: str) -> None:
+        if not left[0]:
+            raise Gone
+        left[0] -= 1
+        put(self, file, path)
+
+    monkeypatch.setattr(Exchange, "_put", sometimes)
+    try:
+        attempt.bring(folder)
+        is_over = True
+    except Gone:
+        is_over = False
+    attempt.fetch(tmp_path / "again")
+    is_finished, step, _ = progress_of(tmp_path / "again")
+    assert step in (6, 9)
+    assert (tmp_path / f"again/checkpoints/step-{step}/state.pt").read_bytes() == bytes([step]) * 1000
+    assert is_finished <= (content(tmp_path / "again").keys() >= {"predictions/test.parquet", "last_model.safetensors"})
+    assert is_finished == is_over == (files == 8)
+
+
+def test_a_checkpoint_that_is_dropped_meanwhile_costs_none_that_was_whole(
+    exchange: Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run(tmp_path / "run", 3, 6)
+    attempt = exchange.attempt(PLACE, "1")
+    attempt.bring(folder)
+    for step in (3, 6):
+        for path in (folder / f"checkpoints/step-{step}").iterdir():
+            path.unlink()
+    checkpoint(folder, 9)
+    put = Exchange._put
+
+    def dropped(self: Exchange, file: Path, path: str) -> None:
+        if "step-9" in path:
+            raise FileNotFoundError(file)
+        put(self, file, path)
+
+    monkeypatch.setattr(Exchange, "_put", dropped)
+    attempt.bring(folder)
+    assert attempt.progress() == (False, 6, False)
+
+
+def test_a_damaged_checkpoint_is_none(exchange: Exchange, tmp_path: Path) -> None:
+    folder = run(tmp_path / "run", 3, 6)
+    (folder / "checkpoints/step-6").rename(folder / "checkpoints/step-6.corrupt")
+    attempt = exchange.attempt(PLACE, "1")
+    attempt.bring(folder)
+    assert attempt.progress() == progress_of(folder) == (False, 3, False)
 
 
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
         ([], (False, -1, False)),
-        (["checkpoints/step-8/state.pt"], (False, -1, False)),  # its manifest has not come
-        (["checkpoints/step-8/manifest.json", "checkpoints/step-12/manifest.json"], (False, 12, False)),
-        (["evaluation_summary.json"], (True, -1, False)),
-        (["evaluation_summary.json", "predictions/test.parquet"], (True, -1, True)),
+        (["recipe.yaml", "checkpoints/step-8/state.pt"], (False, -1, False)),  # its manifest has not come
+        (["recipe.yaml", "checkpoints/step-8/manifest.json", "checkpoints/step-12/manifest.json"], (False, 12, False)),
+        (["checkpoints/step-8/manifest.json"], (False, -1, False)),  # an orphan's: the rest was cleared away
+        (["recipe.yaml", "evaluation_summary.json"], (True, -1, False)),
+        (["recipe.yaml", "evaluation_summary.json", "predictions/test.parquet"], (True, -1, True)),
     ],
 )
 def test_progress_grows(names: list[str], expected: tuple[bool, int, bool]) -> None:

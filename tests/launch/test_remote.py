@@ -74,6 +74,7 @@ def test_a_run_elsewhere_is_the_same_as_one_here(workers: Remote, tmp_path: Path
     workers.start(wanted)
     assert (workers.free, workers.side_by_side) == (1, 2)
     assert lock.is_held(claim(wanted.folder))  # for other drivers: somebody is at it
+    assert isinstance(workers.nodes, Processes)
     end = wait_for(workers, is_end)
     assert isinstance(end, Ended)
     assert (end.code, end.error) == (0, None)
@@ -97,6 +98,7 @@ def test_a_lost_attempt_leaves_its_checkpoint_to_the_next(workers: Remote, tmp_p
     reached = max(int(path.name[5:]) for path in Run(wanted.folder).checkpoints.glob("step-*"))
     assert reached >= 20
     workers.start(wanted)
+    assert lock.is_held(Run(wanted.folder).lock_path)  # for whoever would resume it by hand
     told = wait_for(workers, lambda event: isinstance(event, Told))
     assert isinstance(told, Told)
     assert told.tick["step"] >= reached
@@ -197,7 +199,48 @@ def test_nodes_of_another_version_refuse(workers: Remote, tmp_path: Path, monkey
     workers.start(job(SHORT, tmp_path / "logs"))
     end = wait_for(workers, is_end)
     assert isinstance(end, Ended)
-    assert "0.0.0, as where the study is run" in str(end.error)
+    assert (end.code, end.error) == (remote.LOST, None)  # another node may have it
+    nodes = workers.nodes
+    assert isinstance(nodes, Processes)
+    assert "0.0.0, as where the study is run" in nodes.said(nodes.started[0])
+
+
+def test_a_node_that_sees_another_store_says_so(tmp_path: Path) -> None:
+    order = attempts.Order(
+        job=job(SHORT, tmp_path / "logs").to_line().decode(),
+        store=str(tmp_path / "nothing here"),
+        attempt="1",
+        environment={},
+        bring_every_s=1.0,
+    )
+    with pytest.raises(BakeoffError, match="a store that the driver and all nodes see"):
+        attempts.work(order.to_json())
+
+
+def test_what_is_refused_while_others_are_at_work_is_handed_over_later(tmp_path: Path) -> None:
+    class Full(Processes):
+        refuses = 0
+
+        def submit(self, order: Any) -> Any:
+            if self.refuses:
+                self.refuses -= 1
+                raise BakeoffError("sbatch", found="a queue that is full", expected="room")
+            return super().submit(order)
+
+    with (
+        Full() as nodes,
+        Remote(root=tmp_path / "logs", nodes=nodes, exchange=Exchange(str(tmp_path / "exchange"))) as made,
+    ):
+        nodes.refuses = 1
+        with pytest.raises(BakeoffError, match="queue that is full"):
+            made.start(job(SHORT, tmp_path / "logs"))
+        made.start(job(SHORT, tmp_path / "logs"))
+        nodes.refuses = 1
+        made.start(job(LONG, tmp_path / "logs"))
+        assert (made.free, len(nodes.started)) == (0, 1)
+        wait_for(made, is_end)
+        made.wait(0.1)
+        assert len(nodes.started) == 2
 
 
 @pytest.mark.slow

@@ -24,11 +24,13 @@ from bakeoff.errors import RecipeError
 from bakeoff.results.store import Run
 from bakeoff.training import ranks
 from bakeoff.training.ranks import Ranks
+from tests.data.cifar_files import write_cifar10
 from tests.training import on_ranks, tiny
 
 ON_CPU = ("data=digits", "device=cpu", "threads=1", "precision=float32", "compile=false")
 RESNET = (*ON_CPU, "data.limit=512", "batch_size=64", "augment.crop_padding=1", "mix.cutmix=1.0", "lr=0.01")
 KD = ("objective=kd", "teacher=random:resnet_20")
+FITNETS = ("objective=fitnets", "teacher=random:resnet_20")
 MORE = ("accumulate=2", "clip_norm=0.5", "ema_decay=0.9", "data.balance=true")
 CONVNEXT = (*RESNET, "model.stem=3x3", "model.drop_path=0.0", "optimizer=adamw", "lr=0.001")
 
@@ -78,6 +80,7 @@ def test_shares_are_pieces_of_the_same_batches(size: int, mix: Mix, balance: boo
         pytest.param("resnet_20", RESNET, 2, "50", marks=pytest.mark.slow),
         pytest.param("resnet_20", (*RESNET, *MORE), 2, "50", marks=pytest.mark.slow),
         pytest.param("resnet_20", (*RESNET, *KD), 2, "50", marks=pytest.mark.slow),
+        pytest.param("resnet_20", (*RESNET, *FITNETS), 2, "50", marks=pytest.mark.slow),
         pytest.param("resnet_20", (*RESNET, "compile=true"), 2, "50", marks=pytest.mark.slow),
         pytest.param("resnet_20", RESNET, 4, "50", marks=pytest.mark.slow),
         pytest.param("convnext_atto", CONVNEXT, 2, "50", marks=pytest.mark.slow),
@@ -205,7 +208,8 @@ def test_a_dead_rank_ends_all_and_the_run_goes_on_exactly(undisturbed: Run, tmp_
     process = train(tmp_path, "whole", "devices=2", "epochs=3")
     folder = tmp_path / undisturbed.folder.relative_to(undisturbed.folder.parents[2])
     wait_for(lambda: (folder / "metrics.jsonl").exists() and (folder / "metrics.jsonl").read_text(), process)
-    second = next(child for child in children(process) if child.environ().get("RANK") == "1")
+    beneath = children(process)
+    second = next(child for child in beneath if child.environ().get("RANK") == "1")
     killed_at = time.monotonic()
     second.send_signal(signal.SIGKILL)
     code, _, err = ended(process, seconds=60)
@@ -213,7 +217,7 @@ def test_a_dead_rank_ends_all_and_the_run_goes_on_exactly(undisturbed: Run, tmp_
     assert code != 0
     assert "rank 1: found killed by signal 9" in err
     assert "Traceback" not in err
-    assert not any(child.is_running() for child in children_of_folder(folder))
+    assert not [child for child in beneath if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
     code, _, err = ended(bakeoff("resume", str(folder), f"model={tiny.NAME}", "devices=2", cwd=tmp_path))
     assert code == 0, err
     assert weights(folder) == weights(undisturbed.folder)
@@ -249,10 +253,6 @@ def children(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
-def children_of_folder(folder: Path) -> list[psutil.Process]:
-    return [p for p in psutil.process_iter(["cmdline"]) if str(folder) in " ".join(p.info["cmdline"] or ())]
-
-
 @pytest.mark.parametrize(
     ("nodes", "first"),
     [("node7", "node7"), ("gpu[07-09,12],cpu1", "gpu07"), ("a-[1,3]-x,b2", "a-1-x"), ("n1,n2", "n1")],
@@ -284,6 +284,7 @@ def test_slurm_names_its_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
         (["train", "--devices", "all", "m"], "all", ["train", "m"]),
         (["train", "m", "--devices=4", "lr=1"], "4", ["train", "m", "lr=1"]),
         (["train", "m"], None, ["train", "m"]),
+        (["doctor", "devices"], None, ["doctor", "devices"]),
     ],
 )
 def test_devices_on_the_command_line(arguments: Sequence[str], devices: str | None, rest: list[str]) -> None:
@@ -305,6 +306,42 @@ def test_devices_that_mean_nothing(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert cli.run(arguments) == RecipeError.exit_code
     assert said in capsys.readouterr().err
+
+
+def test_ranks_of_ranks_are_refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert cli.run(["train", "resnet_20", "devices=2"]) == RecipeError.exit_code
+    assert "devices=2 under a launcher" in capsys.readouterr().err
+
+
+def test_the_cpu_has_as_many_ranks_as_one_likes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert command_line.count("3", verb="train", on_cpu=True) == 3
+    with pytest.raises(RecipeError, match="at most 1"):
+        command_line.count("3", verb="train")
+
+
+def test_what_one_rank_alone_has_not_is_said_by_it(tmp_path: Path) -> None:
+    """Pictures that only the first rank's machine has: the error is that of the other, and all end."""
+    script = tmp_path / "ranks.py"
+    script.write_text(
+        "import os, sys\n"
+        "if os.environ['RANK'] == '1':\n"
+        "    os.environ['BAKEOFF_DATA'] = os.getcwd()\n"
+        "from bakeoff.cli import main\n"
+        "main()\n"
+    )
+    write_cifar10(tmp_path / "pictures" / "cifar10", num=200)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(tmp_path)}
+    environment |= {"BAKEOFF_DATA": str(tmp_path / "pictures"), "BAKEOFF_CACHE": str(tmp_path / "cache")}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    command = [*launch, "train", tiny.NAME, "data=cifar10", "device=cpu", "epochs=1", "batch_size=8"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode != 0
+    assert "expected one of three" in done.stderr
+    assert "bakeoff/training" not in done.stderr  # no traceback of ours
 
 
 def test_all_devices_need_some(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

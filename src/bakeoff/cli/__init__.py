@@ -28,8 +28,9 @@ def run(arguments: list[str]) -> int:
     try:
         devices, words = ranks.split(arguments)
         if ranks.are_many():
+            ranks.refuse_more(devices)
             return _among_ranks(words)
-        if devices is not None and (num := ranks.count(devices, verb=next(iter(words), ""))) > 1:
+        if devices is not None and (num := _num_ranks(devices, words)) > 1:
             from bakeoff.launch import torchrun
 
             return torchrun.launch(num, words)
@@ -54,6 +55,11 @@ def run(arguments: list[str]) -> int:
         )
         screen.show_error(refused, as_json=as_json)
         return refused.exit_code
+
+
+def _num_ranks(devices: str, words: list[str]) -> int:
+    on_cpu = any(word.removeprefix("--") == "device=cpu" for word in words)
+    return ranks.count(devices, verb=next(iter(words), ""), on_cpu=on_cpu)
 
 
 def _command(arguments: list[str]) -> int:

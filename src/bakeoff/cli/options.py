@@ -60,7 +60,10 @@ def placement(
     """
     from bakeoff.launch.executors import Placement
 
-    parameters = dict(text.partition("=")[::2] for text in slurm or ())
+    for text in slurm or ():
+        if "=" not in text:
+            raise RecipeError("command line", found=f"--slurm {text}", expected="--slurm KEY=VALUE")
+    parameters = dict(text.split("=", 1) for text in slurm or ())
     return Placement(executor=executor, jobs=jobs, address=address, store=store, slurm=parameters)
 
 

@@ -9,7 +9,7 @@ from bakeoff.cli import options
 from bakeoff.errors import RecipeError
 
 VERBS = ("train", "resume", "eval")  # what several ranks can do together
-_DEVICES = re.compile(r"(--)?devices(=(?P<value>.*))?")
+_DEVICES = re.compile(r"(--)?devices=(?P<value>.*)|--devices")
 
 
 def split(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -29,7 +29,7 @@ def are_many() -> bool:
     return os.environ.get("WORLD_SIZE", "1") != "1" or os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1"
 
 
-def count(devices: str, *, verb: str) -> int:
+def count(devices: str, *, verb: str, on_cpu: bool = False) -> int:
     """Return how many ranks `devices` means.
 
     Raises:
@@ -46,9 +46,20 @@ def count(devices: str, *, verb: str) -> int:
         return cards
     if not devices.isascii() or not devices.isdigit() or not int(devices):
         raise RecipeError("devices", found=f"'{devices}'", expected="all, or a whole number from 1 on")
-    if cards and int(devices) > cards:
+    if cards and not on_cpu and int(devices) > cards:
         raise RecipeError("devices", found=devices, expected=f"at most {cards}, the GPUs of this machine")
     return int(devices)
+
+
+def refuse_more(devices: str | None) -> None:
+    """Refuse ranks of ranks.
+
+    Raises:
+        RecipeError: `devices` is given to a command that somebody else has started several times.
+    """
+    if devices is not None:
+        found, expected = f"devices={devices} under a launcher", "the number of processes given to the launcher alone"
+        raise RecipeError("command line", found=found, expected=expected)
 
 
 def refuse_others(verb: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import bakeoff
-from bakeoff.errors import BakeoffError
+from bakeoff.errors import BakeoffError, StorageError
 from bakeoff.launch.exchange import Attempt, Exchange
 from bakeoff.launch.jobs import Ended, Job, error_fields
 from bakeoff.launch.local import Local, Place
@@ -31,7 +31,7 @@ class Order:
         job: as `Job.to_line` writes it, with the folder that the driver keeps the run in.
         store: URL of the exchange.
         attempt: its name.
-        teacher: where the run's teacher is offered; empty where it has none, or one that every node can see.
+        teacher: what the run's teacher is fetched by; empty where it has none, or one that every node can see.
         bring_every_s: how often what it has saved is brought meanwhile: so much is lost with a node, at most.
         environment: variables of the driver, for what this node's own environment says nothing of.
         version: of the driver's bakeoff.
@@ -60,30 +60,29 @@ def work(content: Mapping[str, Any]) -> None:
 
     Args:
         content: an order's.
+
+    Raises:
+        BakeoffError: this node cannot do it; another may.
     """
     order = Order(**content)
     asked = Job.from_line(order.job.encode())
     exchange = Exchange(order.store)
     attempt = exchange.attempt(place_of(asked.folder), order.attempt)
-    if "wanted" not in attempt.marks():
-        return
+    _refuse(order, wanted="wanted" in attempt.marks())
     attempt.tell({})
     os.environ.update({name: value for name, value in order.environment.items() if name not in os.environ})
     with tempfile.TemporaryDirectory(prefix="bakeoff-attempt-") as scratch:
         job = replace(asked, folder=Path(scratch) / place_of(asked.folder))
-        try:
-            _refuse_other_version(order.version)
-            attempt.fetch(job.folder)
-            if order.teacher:
-                exchange.fetch_offered(order.teacher, Path(scratch) / order.teacher)
-            log = Path(scratch) / "worker.log"
-            ended = _attend(job, attempt, log=log, bring_every_s=order.bring_every_s)
-            if ended is None:
-                attempt.clear()  # what came after it was given up
-                return
-            attempt.bring(job.folder)
-        except BakeoffError as met:
-            ended = Ended(job=job, code=met.exit_code, error=met, last_words="")
+        attempt.fetch(job.folder)
+        if order.teacher:
+            exchange.fetch_offered(order.teacher, Path(scratch) / order.teacher.rpartition("/")[0])
+        ended = _attend(job, attempt, log=Path(scratch) / "worker.log", bring_every_s=order.bring_every_s)
+        if ended is None:
+            attempt.clear()  # what came after it was given up
+            return
+        if isinstance(ended.error, StorageError):  # of this node's disk
+            raise ended.error
+        attempt.bring(job.folder)
         attempt.end(_told_from_home(ended, here=scratch, home=asked.folder.parents[1]))
 
 
@@ -99,6 +98,7 @@ def _attend(job: Job, attempt: Attempt, *, log: Path, bring_every_s: float) -> E
     with Local([Place(environment={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"})], log=log) as worker:
         worker.start(job)
         tick: Mapping[str, Any] = {}
+        told = tick
         looked_at = brought_at = time.monotonic()
         while True:
             for event in worker.wait(PULSE_S / 4):
@@ -114,20 +114,24 @@ def _attend(job: Job, attempt: Attempt, *, log: Path, bring_every_s: float) -> E
             if "stop" in marks:
                 worker.stop()
                 return Ended(job=job, code=STOPPED, error=None, last_words="")
-            if tick:
+            if tick != told:
                 attempt.tell(tick)
+                told = tick
             if looked_at - brought_at >= bring_every_s:
                 attempt.bring(job.folder)
                 brought_at = time.monotonic()
 
 
-def _refuse_other_version(theirs: str) -> None:
-    """Refuse to train with another program than the driver thinks.
+def _refuse(order: Order, *, wanted: bool) -> None:
+    """Refuse what this node cannot do.
 
     Raises:
-        BakeoffError: this node has another version.
+        BakeoffError: it sees another store than the driver, or has another version of bakeoff.
     """
-    if theirs != bakeoff.__version__:
-        where = f"node {os.uname().nodename}"
-        found, expected = f"bakeoff {bakeoff.__version__}", f"{theirs}, as where the study is run"
+    where = f"node {os.uname().nodename}"
+    if not wanted:
+        found, expected = f"no order in {order.store}", "a store that the driver and all nodes see"
+        raise BakeoffError(where, found=found, expected=expected, hint="--store names one.")
+    if order.version != bakeoff.__version__:
+        found, expected = f"bakeoff {bakeoff.__version__}", f"{order.version}, as where the study is run"
         raise BakeoffError(where, found=found, expected=expected)

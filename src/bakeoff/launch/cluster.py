@@ -41,6 +41,17 @@ class RayNodes:
         alive = [node["Resources"] for node in known if node["Alive"]]
         return sum(int(min(_times(node, "CPU", self.cpus), _times(node, "GPU", self.gpus))) for node in alive)
 
+    def require_room(self) -> None:
+        """Refuse to wait for ever.
+
+        Raises:
+            RecipeError: no node has what a run takes.
+        """
+        if not self.room:
+            takes = f"{self.cpus:g} cores" + (f" and {self.gpus:g} GPU" if self.gpus else "")
+            found = f"no node that has {takes}"
+            raise RecipeError("Ray cluster", found=found, expected="at least one", hint="threads= sets a run's cores.")
+
     def submit(self, order: Mapping[str, Any]) -> Any:  # noqa: ANN401 - Ray's reference
         """Have an attempt made; Ray never repeats it: what becomes of a lost one is the driver's to decide."""
         import ray

@@ -5,14 +5,16 @@
                                     tick.json      how far it is
                                     ended.json     how it ended, written last
                                     run/...        the run's folder, as last brought here
-    <store>/<model>/<run>/finished/...             a teacher, for those that learn from it
+    <store>/<model>/<run>/finished-<sha>/...       a teacher, for those that learn from it
 
 Every attempt has a place of its own, where nobody else writes: an orphan, on a node that was given up but lives on, can
-never write beside its successor. Files appear whole, a checkpoint's manifest after what it vouches for: what lies here
-is at any moment a run that can be gone on with.
+never write beside its successor. Files appear whole, and whatever vouches for others after them: a checkpoint's
+manifest, and last of all a finished run's summary. What lies here is at any moment a run that can be gone on with.
 """
 
+import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,14 +22,17 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from bakeoff.errors import RecipeError, StorageError
 
-_ORDER, _STOP, _TICK, _ENDED, _RUN, _FINISHED = "order.json", "stop", "tick.json", "ended.json", "run", "finished"
-_MANIFEST, _CHECKPOINTS = "manifest.json", "checkpoints"
-_SUMMARY, _TEST = "evaluation_summary.json", "predictions/test.parquet"
+_ORDER, _STOP, _TICK, _ENDED, _RUN, _FINISHED = "order.json", "stop", "tick.json", "ended.json", "run", "finished-"
+_RECIPE, _SUMMARY, _TEST = "recipe.yaml", "evaluation_summary.json", "predictions/test.parquet"
+_WEIGHTS = "best_model.safetensors"
+_CHECKPOINT = re.compile(r"checkpoints/step-(\d+)/.+")
 
 Progress = tuple[bool, int, bool]  # it grows: finished, the step of the newest checkpoint (-1: none), test is read
+NOTHING: Progress = (False, -1, False)
 
 
 @dataclass(slots=True)
@@ -46,9 +51,8 @@ class Exchange:
         try:
             fs, path = fsspec.core.url_to_fs(self.url)
         except (ImportError, ValueError) as error:  # s3:// without s3fs, a protocol that nobody knows
-            raise RecipeError(
-                "--store", found=f"'{self.url}' ({error})", expected="a folder, or a URL of fsspec"
-            ) from None
+            found = f"'{self.url}' ({error})"
+            raise RecipeError("--store", found=found, expected="a folder, or a URL of fsspec") from None
         self._fs, self._path = fs, path.rstrip("/")
 
     def places(self) -> list[str]:
@@ -57,53 +61,66 @@ class Exchange:
         return ["/".join(run.split("/")[-2:]) for run in runs]
 
     def attempts(self, place: str) -> list["Attempt"]:
-        """Return the attempts at a run that were ever ordered and not cleared away, oldest first."""
+        """Return the attempts at a run of which anything lies here, oldest first."""
         names = sorted(_last(path) for path in self._list(f"{self._path}/{place}"))
-        return [self.attempt(place, name) for name in names if name != _FINISHED]
+        return [self.attempt(place, name) for name in names if not name.startswith(_FINISHED)]
 
     def attempt(self, place: str, name: str) -> "Attempt":
         """Return one attempt at the run `<model>/<run>`."""
         return Attempt(self, place, name)
 
-    def offer(self, place: str, folder: Path) -> None:
-        """Leave a finished run for those that learn from it, once."""
-        mark = f"{self._path}/{place}/{_FINISHED}/{_ORDER}"
-        if not self._exists(mark):
-            self._bring(folder, f"{self._path}/{place}/{_FINISHED}/{_RUN}", names=_light(folder))
-            self._write(mark, b"{}")
+    def offer(self, place: str, folder: Path) -> str:
+        """Leave a finished run, without its checkpoints, for those that learn from it; return what to fetch it by."""
+        with (folder / _WEIGHTS).open("rb") as weights:
+            offered = f"{place}/{_FINISHED}{hashlib.file_digest(weights, 'sha256').hexdigest()[:16]}"
+        to = f"{self._path}/{offered}/{_RUN}"
+        if f"{to}/{_SUMMARY}" not in self._list(to):
+            for name in [*_light(_names_of(folder)), _SUMMARY]:
+                self._put(folder / name, f"{to}/{name}")
+        return offered
 
-    def fetch_offered(self, place: str, folder: Path) -> None:
+    def fetch_offered(self, offered: str, folder: Path) -> None:
         """Take a run that was offered."""
-        self._take(f"{self._path}/{place}/{_FINISHED}/{_RUN}", folder)
+        self._take(f"{self._path}/{offered}/{_RUN}", folder)
 
     def _list(self, path: str) -> list[str]:
-        self._fs.invalidate_cache(path)
-        with suppress(FileNotFoundError, NotADirectoryError):
+        """Return what lies directly below a path, now: other processes write here too."""
+        with suppress(FileNotFoundError), _store_errors(path):
+            self._fs.invalidate_cache(path)
             return [found.rstrip("/") for found in self._fs.ls(path, detail=False)]
         return []
 
-    def _exists(self, path: str) -> bool:
-        return path in self._list(path.rpartition("/")[0])
+    def _names(self, path: str) -> list[str]:
+        """Return the names of all whole files below a path."""
+        with suppress(FileNotFoundError), _store_errors(path):
+            self._fs.invalidate_cache()
+            found = (name.removeprefix(f"{path}/") for name in self._fs.find(path))
+            return [name for name in found if not name.endswith(".part")]
+        return []
 
     def _read(self, path: str) -> bytes | None:
-        with suppress(FileNotFoundError, NotADirectoryError):
+        with suppress(FileNotFoundError), _store_errors(path):
             return bytes(self._fs.cat_file(path))
         return None
 
     def _write(self, path: str, content: bytes) -> None:
-        with _store_errors(path):
-            self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-            self._fs.pipe_file(f"{path}.part", content)
-            self._fs.mv(f"{path}.part", path)
+        with self._whole(path) as aside:
+            self._fs.pipe_file(aside, content)
 
-    def _bring(self, folder: Path, to: str, *, names: Iterable[str]) -> None:
-        """Put files there, each whole or not at all, in this order."""
-        for name in names:
-            path = f"{to}/{name}"
-            with _store_errors(path):
-                self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-                self._fs.put_file(str(folder / name), f"{path}.part")
-                self._fs.mv(f"{path}.part", path)
+    def _put(self, file: Path, path: str) -> None:
+        with self._whole(path) as aside:
+            self._fs.put_file(str(file), aside)
+
+    @contextmanager
+    def _whole(self, path: str) -> Iterator[str]:
+        """Lead to where a file is to be written that appears whole or not at all; objects do so by themselves."""
+        with _store_errors(path):
+            if not isinstance(self._fs, LocalFileSystem):
+                yield path
+                return
+            self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+            yield f"{path}.part"
+            self._fs.mv(f"{path}.part", path)
 
     def _take(self, source: str, folder: Path) -> None:
         """Get all files from there; one that is taken away meanwhile is left out: it was an old checkpoint's."""
@@ -113,16 +130,8 @@ class Exchange:
             with suppress(FileNotFoundError), _store_errors(name):
                 self._fs.get_file(f"{source}/{name}", str(target))
 
-    def _names(self, path: str) -> list[str]:
-        """Return the names of all whole files below a path."""
-        self._fs.invalidate_cache(path)
-        with suppress(FileNotFoundError, NotADirectoryError):
-            found = (name.removeprefix(f"{path}/") for name in self._fs.find(path))
-            return [name for name in found if not name.endswith(".part")]
-        return []
-
     def _remove(self, path: str) -> None:
-        with suppress(FileNotFoundError, NotADirectoryError):
+        with suppress(FileNotFoundError), _store_errors(path):
             self._fs.rm(path, recursive=True)
 
 
@@ -150,7 +159,7 @@ class Attempt:
 
     def ask_to_stop(self) -> None:
         """Ask whoever works on it to save, to bring what there is, and to end."""
-        self.exchange._write(f"{self._path}/{_STOP}", b"")
+        self.exchange._write(f"{self._path}/{_STOP}", b"stop")
 
     def marks(self) -> frozenset[str]:
         """Return what stands about it: of wanted, stop, begun, ended."""
@@ -181,18 +190,30 @@ class Attempt:
     def bring(self, folder: Path) -> None:
         """Put there what has changed in the run's folder, and take away the checkpoints that it no longer has.
 
-        Training goes on meanwhile: a checkpoint that it has dropped before all of it was here is left out.
+        Training goes on meanwhile: what it drops before all of it was here is left out, and what was here before stays
+        until something newer is whole.
         """
-        stamps = {name: stamp for name in _names_of(folder) if (stamp := _stamp(folder / name))}
-        changed = [name for name, stamp in stamps.items() if stamp != self._brought.get(name)]
+        names = _names_of(folder)
+        ours = _checkpoints(names)
+        self._bring(folder, _light(names))
+        for step in sorted(ours, reverse=True):  # of each the manifest last; what is dropped meanwhile is an older one
+            self._bring(folder, sorted((name for name in names if _step(name) == step), key=_is_manifest))
+        here = _checkpoints(name for name in self._brought if _is_manifest(name))
+        if here & ours:
+            for step in _checkpoints(self._brought) - ours:
+                self.exchange._remove(f"{self._path}/{_RUN}/checkpoints/step-{step}")
+                self._brought = {name: stamp for name, stamp in self._brought.items() if _step(name) != step}
+        self._bring(folder, [name for name in names if name == _SUMMARY])
+
+    def _bring(self, folder: Path, names: Iterable[str]) -> None:
+        """Put those files there that have changed, up to the first that is gone."""
         with suppress(FileNotFoundError):
-            for name in changed:
-                self.exchange._bring(folder, f"{self._path}/{_RUN}", names=[name])
-                self._brought[name] = stamps[name]
-        theirs, ours = (_checkpoints(names) for names in (self._brought, stamps))
-        for step in theirs - ours:
-            self.exchange._remove(f"{self._path}/{_RUN}/{_CHECKPOINTS}/{step}")
-            self._brought = {n: stamp for n, stamp in self._brought.items() if f"{_CHECKPOINTS}/{step}/" not in n}
+            for name in names:
+                found = (folder / name).stat()
+                stamp = (found.st_size, found.st_mtime_ns)
+                if stamp != self._brought.get(name):
+                    self.exchange._put(folder / name, f"{self._path}/{_RUN}/{name}")
+                    self._brought[name] = stamp
 
     def fetch(self, folder: Path) -> None:
         """Take the run's folder as last brought; nothing where nothing was."""
@@ -211,7 +232,9 @@ class Attempt:
 def progress(names: Iterable[str]) -> Progress:
     """Return how far a run with these files is."""
     have = set(names)
-    steps = [int(_number(name)) for name in _checkpoints(have) if f"{_CHECKPOINTS}/{name}/{_MANIFEST}" in have]
+    if _RECIPE not in have:
+        return NOTHING
+    steps = _checkpoints(name for name in have if _is_manifest(name))
     return _SUMMARY in have, max(steps, default=-1), _TEST in have
 
 
@@ -221,29 +244,28 @@ def progress_of(folder: Path) -> Progress:
 
 
 def _names_of(folder: Path) -> list[str]:
-    """Return a run's files: checkpoints last, and of each its manifest last; no locks, nothing half made."""
+    """Return a run's files, without locks and what is half made."""
     names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    whole = (str(name) for name in names if not any(part.startswith(".") for part in name.parts))
-    return sorted(whole, key=lambda name: (name.startswith(f"{_CHECKPOINTS}/"), name.endswith(_MANIFEST), name))
+    return sorted(str(name) for name in names if not any(part.startswith(".") for part in name.parts))
 
 
-def _light(folder: Path) -> list[str]:
-    return [name for name in _names_of(folder) if not name.startswith(f"{_CHECKPOINTS}/")]
+def _light(names: Iterable[str]) -> list[str]:
+    """Return those that are no checkpoint's, but for the summary, which vouches for them."""
+    return [name for name in names if not name.startswith("checkpoints/") and name != _SUMMARY]
 
 
-def _checkpoints(names: Iterable[str]) -> set[str]:
-    return {name.split("/")[1] for name in names if name.startswith(f"{_CHECKPOINTS}/step-")}
+def _step(name: str) -> int | None:
+    """Return the step of the checkpoint that a file belongs to; None where it belongs to none, or a damaged one."""
+    found = _CHECKPOINT.fullmatch(name)
+    return int(found[1]) if found else None
 
 
-def _number(step: str) -> str:
-    return step.removeprefix("step-")
+def _checkpoints(names: Iterable[str]) -> set[int]:
+    return {step for step in map(_step, names) if step is not None}
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
-    with suppress(FileNotFoundError):
-        found = path.stat()
-        return found.st_size, found.st_mtime_ns
-    return None
+def _is_manifest(name: str) -> bool:
+    return name.endswith("/manifest.json")
 
 
 def _last(path: str) -> str:
@@ -252,10 +274,11 @@ def _last(path: str) -> str:
 
 @contextmanager
 def _store_errors(where: str) -> Iterator[None]:
-    """Turn what a store refuses into StorageError; that a file is gone is for the caller to judge."""
+    """Turn what a store refuses, each in its own way, into StorageError; that a file is gone is for the caller."""
     try:
         yield
     except FileNotFoundError:
         raise
-    except OSError as error:
-        raise StorageError(where, found=str(error), expected="a store that can be read and written") from None
+    except Exception as error:
+        found = f"{type(error).__name__}: {error}"
+        raise StorageError(where, found=found, expected="a store that can be read and written") from None

@@ -1,13 +1,16 @@
 """Which executor makes the runs of a study: workers of this machine, nodes of a Ray cluster, jobs of Slurm."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_hex
 
 from bakeoff.errors import RecipeError, refuse_unknown
 from bakeoff.launch import local
 from bakeoff.launch.jobs import Executor
 from bakeoff.recipe import Recipe
+from bakeoff.results.files import storage_errors
 
 NAMES = ("local", "ray", "slurm")
 _LEFT_TO = {"address": ("ray",), "store": ("ray", "slurm"), "slurm": ("slurm",)}
@@ -58,7 +61,9 @@ class Placement:
         from bakeoff.launch.exchange import Exchange
         from bakeoff.launch.remote import Remote
 
-        exchange = Exchange(self.store or str(root.absolute() / ".exchange"))
+        store = self.store or str(root.absolute() / ".exchange")
+        store = store if "://" in store else str(Path(store).absolute())  # nodes are in other folders
+        exchange = Exchange(f"{store}/{_name_of(root)}")
         cpus = max((recipe.threads for recipe in recipes if isinstance(recipe.threads, int)), default=1)
         if self.executor == "slurm":
             from bakeoff.launch.slurm import SlurmNodes
@@ -68,9 +73,20 @@ class Placement:
         from bakeoff.launch import cluster
 
         cluster.connect(self.address)
-        if cluster.has_gpus() and any(recipe.device != "cpu" for recipe in recipes):
-            return Remote(root=root, nodes=cluster.RayNodes(cpus, 1 / (self.jobs or 1)), exchange=exchange)
-        return Remote(root=root, nodes=cluster.RayNodes(cpus), exchange=exchange, at_most=self.jobs)
+        on_gpus = cluster.has_gpus() and any(recipe.device != "cpu" for recipe in recipes)
+        of_ray = cluster.RayNodes(cpus, 1 / (self.jobs or 1) if on_gpus else 0.0)
+        of_ray.require_room()
+        return Remote(root=root, nodes=of_ray, exchange=exchange, at_most=None if on_gpus else self.jobs)
+
+
+def _name_of(root: Path) -> str:
+    """Return what the folder of all runs is called in a store that several may share; made up once, and kept in it."""
+    path = root / ".exchange-name"
+    with storage_errors(path):
+        root.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError), path.open("x", encoding="utf-8") as file:
+            file.write(token_hex(8))
+        return path.read_text(encoding="utf-8")
 
 
 HERE = Placement()

@@ -99,7 +99,7 @@ def run(
     def show() -> None:
         tell(Board(rows=tuple(entry.row for entry in entries.values()), side_by_side=workers.side_by_side))
 
-    with listen() as stop, placement.open(recipes, root=root, log=log) as workers:
+    with placement.open(recipes, root=root, log=log) as workers, listen() as stop:
         while any(entry.is_open for entry in entries.values()):
             if stop:
                 _log.warning("Stopping %s: runs at work save their state.", study.name)

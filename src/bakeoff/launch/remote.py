@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from bakeoff.errors import RunLocked, StorageError
+from bakeoff.errors import BakeoffError, RunLocked, StorageError
 from bakeoff.launch.attempts import Order, place_of
-from bakeoff.launch.exchange import Attempt, Exchange, progress_of
+from bakeoff.launch.exchange import NOTHING, Attempt, Exchange, Progress, progress_of
 from bakeoff.launch.jobs import Ended, Job, Told, claim, restored_error
 from bakeoff.results import lock
 from bakeoff.results.files import storage_errors
@@ -26,6 +26,7 @@ from bakeoff.results.store import Run
 
 GRACE_S = 30.0  # within which an attempt that is asked to stop has saved and brought what it has
 ASK_EVERY_S = 5.0  # between two looks at how far attempts are
+AGAIN_S = 30.0  # after which an order that was refused is handed over again
 BRING_EVERY_S = 60.0  # see `Order`; checkpoints of large networks are a hundred megabytes and more
 LOST = 137  # the exit code of a run whose node is gone: as if it had been killed
 PULSE_S = 0.2
@@ -55,8 +56,9 @@ class _Flight:
 
     job: Job
     attempt: Attempt
-    task: Any
+    order: dict[str, Any]
     claim: ExitStack
+    task: Any = None
     tick: dict[str, Any] = field(default_factory=dict)
 
 
@@ -78,6 +80,8 @@ class Remote:
     _flights: list[_Flight] = field(default_factory=list)
     _events: list[Told | Ended] = field(default_factory=list)
     _asked_at: float = 0.0
+    _refused: _Flight | None = None
+    _refused_at: float = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -95,7 +99,7 @@ class Remote:
     @property
     def free(self) -> int:
         """How many more jobs can be started."""
-        return max(0, self.side_by_side - len(self._flights))
+        return max(0, self.side_by_side - len(self._flights)) if self._refused is None else 0
 
     def start(self, job: Job) -> None:
         """Take over what earlier attempts have left, which is to be looked at then; else order the next attempt."""
@@ -105,6 +109,8 @@ class Remote:
         with ExitStack() as held:
             try:
                 held.enter_context(lock.hold(claim(job.folder)))
+                if job.folder.exists():  # whoever resumes it by hand is told that somebody is at it
+                    held.enter_context(lock.hold(Run(job.folder).lock_path))
             except RunLocked as error:
                 self._events.append(Ended(job=job, code=error.exit_code, error=error, last_words=""))
                 return
@@ -116,25 +122,45 @@ class Remote:
             attempt.bring(job.folder)
             order = self._order(job, attempt).to_json()
             attempt.order(order)
-            self._flights.append(_Flight(job=job, attempt=attempt, task=self.nodes.submit(order), claim=held.pop_all()))
+            flight = _Flight(job=job, attempt=attempt, order=order, claim=held.pop_all())
+        self._submit(flight)
+
+    def _submit(self, flight: _Flight) -> None:
+        """Hand an order over; one that is refused while others are under way is kept for later.
+
+        Raises:
+            BakeoffError: it is refused, and nothing else is under way.
+        """
+        try:
+            flight.task = self.nodes.submit(flight.order)
+        except BakeoffError:
+            if not self._flights:
+                flight.attempt.clear()
+                flight.claim.close()
+                raise
+            self._refused, self._refused_at = flight, time.monotonic()
+        else:
+            self._flights.append(flight)
 
     def _order(self, job: Job, attempt: Attempt) -> Order:
         """Return what to ask of a node; a teacher that is one of the driver's own runs is offered to it."""
         teacher = self.root / job.recipe.teacher.name if job.recipe.teacher else None
         has_run = teacher is not None and Run(teacher).summary_path.is_file()
-        if teacher is not None and has_run:
-            self.exchange.offer(place_of(teacher), teacher)
+        offered = self.exchange.offer(place_of(teacher), teacher) if teacher is not None and has_run else ""
         return Order(
             job=job.to_line().decode(),
             store=self.exchange.url,
             attempt=attempt.name,
-            teacher=place_of(teacher) if teacher is not None and has_run else "",
+            teacher=offered,
             bring_every_s=BRING_EVERY_S,
             environment={name: value for name, value in os.environ.items() if name.startswith(_OURS)},
         )
 
     def wait(self, timeout_s: float) -> list[Told | Ended]:
         """Return what has been heard of attempts, after `timeout_s` or so; those that have ended are home by then."""
+        if (refused := self._refused) and (not self._flights or time.monotonic() - self._refused_at > AGAIN_S):
+            self._refused = None
+            self._submit(refused)
         ended = self.nodes.ended([flight.task for flight in self._flights], timeout_s=0 if self._events else timeout_s)
         events, self._events = self._events, []
         for task, said in ended:
@@ -179,6 +205,10 @@ class Remote:
 
     def stop(self) -> int:
         """Ask all attempts to save and end; kill those that have not after `GRACE_S`, and return how many."""
+        if self._refused is not None:
+            self._refused.attempt.clear()
+            self._refused.claim.close()
+            self._refused = None
         for flight in self._flights:
             if "begun" in flight.attempt.marks():
                 flight.attempt.ask_to_stop()
@@ -189,31 +219,37 @@ class Remote:
         while self._flights and time.monotonic() < deadline + GRACE_S:
             if time.monotonic() > deadline:
                 for flight in self._flights:
-                    killed.add(flight.job.run)
-                    self.nodes.kill(flight.task)
+                    if flight.job.run not in killed and "ended" not in flight.attempt.marks():
+                        killed.add(flight.job.run)
+                        self.nodes.kill(flight.task)
             self.wait(PULSE_S)
         return len(killed)
 
 
 def _take_over(attempt: Attempt, folder: Path) -> bool:
     """Take home what an attempt that nobody waits for any more has brought, if it is further; withdraw its order."""
-    is_further = attempt.progress() > progress_of(folder)
+    # What an orphan brings after its order was withdrawn is no whole run.
+    is_further = "wanted" in attempt.marks() and attempt.progress() > progress_of(folder)
     if is_further:
-        _take_home(attempt, folder)
+        is_further = _take_home(attempt, folder, least=progress_of(folder))
     attempt.clear()
     return is_further
 
 
-def _take_home(attempt: Attempt, folder: Path) -> None:
-    """Replace a run's folder by what an attempt has brought, if it has brought any. It is not there for an instant."""
+def _take_home(attempt: Attempt, folder: Path, *, least: Progress = NOTHING) -> bool:
+    """Replace a run's folder by what an attempt has brought, and tell whether that was done. It is gone an instant.
+
+    It is left as it is where what has come is not as far as `least`: whoever still works may take a checkpoint away.
+    """
     arriving, before = (folder.with_name(f".{folder.name}.{what}") for what in ("arriving", "before"))
     for leftover in (arriving, before):
         shutil.rmtree(leftover, ignore_errors=True)
     attempt.fetch(arriving)
-    if not arriving.exists():
-        return
+    if not arriving.exists() or progress_of(arriving) < least:
+        return False
     with storage_errors(folder):
         if folder.exists():
             folder.rename(before)
         arriving.rename(folder)
     shutil.rmtree(before, ignore_errors=True)
+    return True

@@ -11,6 +11,7 @@ from bakeoff.launch import attempts
 
 IN_QUEUE = 64  # attempts handed over at once where nobody says how many: what waits in Slurm's queue costs nothing
 ACCOUNTS_EVERY_S = 15.0  # Slurm's accounts are asked for jobs that died without a word
+_OURS = frozenset({"nodes", "ntasks_per_node", "ntasks", "array", "map_count", "additional_parameters"})
 _A_DAY = 24 * 60  # minutes
 
 
@@ -41,16 +42,16 @@ class SlurmNodes:
         except RuntimeError:
             found, expected = "no program srun", "a machine from which Slurm is reached"
             raise RecipeError("--executor slurm", found=found, expected=expected) from None
-        known = SlurmExecutor._valid_parameters()
+        for name in _OURS.intersection(self.parameters):
+            found, expected = f"--slurm {name}", "nothing that starts an attempt more than once"
+            raise RecipeError("command line", found=found, expected=expected)
         typed: dict[str, Any] = {k: int(v) if v.isdigit() else v for k, v in self.parameters.items()}
-        others = {name: value for name, value in typed.items() if name not in known}
-        self._executor.update_parameters(
-            job_name="bakeoff",
-            cpus_per_task=self.cpus,
-            # A lost attempt is the driver's to repeat: Slurm would do it again under the same name.
-            additional_parameters={"no-requeue": True} | others,
-            **{"time": _A_DAY} | {name: value for name, value in typed.items() if name in known},
-        )
+        named: dict[str, Any] = {"job_name": "bakeoff", "cpus_per_task": self.cpus, "time": _A_DAY} | typed
+        known = SlurmExecutor._valid_parameters()
+        # A lost attempt is the driver's to repeat: Slurm would do it again under the same name.
+        others = {"no-requeue": True} | {name: value for name, value in named.items() if name not in known}
+        named = {name: value for name, value in named.items() if name in known}
+        self._executor.update_parameters(additional_parameters=others, **named)
 
     @property
     def room(self) -> int:
@@ -78,12 +79,18 @@ class SlurmNodes:
             tasks[0].watcher.update()
             self._asked_at = time.monotonic()
         over = [task for task in tasks if task.paths.result_pickle.exists() or _is_over(task)]
-        return [(task, f"Slurm says {task.watcher.get_state(task.job_id, mode='cache')}") for task in over]
+        return [(task, _said_of(task)) for task in over]
 
     def kill(self, task: Any) -> None:  # noqa: ANN401
         """Cancel a job, at work or in the queue."""
         task.cancel(check=False)
         self._asked_at = 0.0
+
+
+def _said_of(task: Any) -> str:  # noqa: ANN401
+    """Return what Slurm says of a job that is over, and the last line of what it said itself."""
+    said = str(task.stderr() or "").strip().splitlines()
+    return f"Slurm says {task.watcher.get_state(task.job_id, mode='cache')}. {said[-1] if said else ''}".strip()
 
 
 def _is_over(task: Any) -> bool:  # noqa: ANN401

@@ -1,6 +1,7 @@
 """A command started again as several ranks on this machine, by torch's own agent, which ends all when one dies."""
 
 import logging
+import os
 import sys
 import tempfile
 import uuid
@@ -8,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bakeoff.errors import BakeoffError
-from bakeoff.training.ranks import LOSS
+from bakeoff.training.ranks import DEVICES, LOSS
 
 LAST_WORDS = 600  # characters of what a rank said that stand in a message
 
@@ -25,6 +26,7 @@ def launch(num: int, arguments: Sequence[str]) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    os.environ[DEVICES] = str(num)
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # one message is enough, and it is ours
     with tempfile.TemporaryDirectory(prefix="bakeoff-ranks-") as folder:
         config = LaunchConfig(

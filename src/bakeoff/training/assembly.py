@@ -253,6 +253,8 @@ def assemble(
             key=key(recipe.seed, "teacher"),
         )
     objective = _objective(recipe, network, share.train, teacher)
+    if isinstance(objective, nn.Module) and recipe.sync_norms and device.ranks.size > 1:
+        synchronise(objective)
     if isinstance(objective, nn.Module):
         objective = device.place(objective)
     return Parts(

@@ -65,7 +65,8 @@ class Parts:
     def statistics(self) -> list[Tensor]:
         """What batch norm keeps for evaluation: where each rank looks at its own images, it is not the same on all."""
         kept = ("running_mean", "running_var")
-        return [values for name, values in self.model.named_buffers() if name.endswith(kept)]
+        modules = [self.model, *([self.adapter] if self.adapter else [])]
+        return [values for module in modules for name, values in module.named_buffers() if name.endswith(kept)]
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ import torch
 
 from bakeoff.errors import ResumeRefused
 from bakeoff.training.device import Device
+from bakeoff.training.ranks import DEVICES
 
 PACKAGES = ("bakeoff", "torch", "numpy", "accelerate")
 # What must be the same for a resumed run to be the same run.
@@ -100,4 +101,5 @@ def _commit() -> str:
 def command_line() -> list[str]:
     """Return the command as a person would type it again."""
     program = Path(sys.argv[0]).name
-    return ["bakeoff" if program == "__main__.py" else program, *sys.argv[1:]]
+    again = [f"devices={devices}"] if (devices := os.environ.get(DEVICES)) else []
+    return ["bakeoff" if program == "__main__.py" else program, *sys.argv[1:], *again]

@@ -25,6 +25,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _SLURM = {"RANK": "SLURM_PROCID", "WORLD_SIZE": "SLURM_STEP_NUM_TASKS", "LOCAL_RANK": "SLURM_LOCALID"}
+DEVICES = "BAKEOFF_DEVICES"  # of a command that was started again as so many ranks: for its record
 LOSS = 75  # the exit code of a rank that ends because another is gone; EX_TEMPFAIL of sysexits.h
 _FIRST_PORT, _PORTS = 20_000, 10_000  # a job's own, by its number: several jobs may share a node
 
@@ -107,6 +108,16 @@ class Ranks:
 
 
 @dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the first rank begins: a function that is `together`."""
+
+    module: str
+    name: str
+    arguments: tuple[Any, ...]
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class _Met:
     """An error on its way to the other ranks."""
 
@@ -170,24 +181,29 @@ def together(work: Callable[P, T]) -> Callable[P, T]:
         ranks = join()
         if ranks.size > 1 and ranks.is_first:
             sent = {key: value for key, value in settings.items() if key != "tell"}
-            ranks.first(lambda: (work.__module__, work.__name__, arguments, sent))
+            ranks.first(lambda: _Asked(work.__module__, work.__name__, arguments, sent))
         return work(*arguments, **settings)
 
     return led
 
 
 def follow() -> None:
-    """Do beside the first rank what it does, until it has no more to do."""
-    ranks = join()
+    """Do beside the first rank what it does, until it has no more to do.
+
+    Raises:
+        BakeoffError: met here alone, such as pictures that this machine has not: the first goes on with its work.
+    """
+    ranks, met = join(), None
     while True:
-        asked: tuple[str, str, tuple[Any, ...], dict[str, Any]] | None = ranks.first(lambda: None)
+        asked: object = ranks.first(lambda: None)
         if asked is None:
             return
-        module, name, arguments, settings = asked
+        if not isinstance(asked, _Asked):
+            raise met or AssertionError(asked)
         try:
-            getattr(import_module(module), name)(*arguments, **settings)
-        except BakeoffError:
-            continue  # the first has met it too, and says so
+            getattr(import_module(asked.module), asked.name)(*asked.arguments, **asked.settings)
+        except BakeoffError as error:
+            met = error  # if the first has met it too, it says so, and asks for something else
 
 
 def part() -> None:
