@@ -251,7 +251,7 @@ def measure(*, runs: int, nodes: int, cores: int, seed: int) -> dict[str, Any]:
     found: dict[str, Any] = {"runs": runs, "nodes": nodes, "cores_of_a_node": cores, "seed": seed}
     with tempfile.TemporaryDirectory() as folder:
         finished = Path(folder) / "finished"
-        arms = {f"arm {i}": {"optimizer.lr": 0.1 + i / 1000} for i in range(1, runs // 5)}
+        arms = {f"arm {i}": {"optimizer.lr": 0.1 + i / 997} for i in range(1, runs // 5)}
         study = made.study(base={"model": "resnet_20", "epochs": 5}, arms=arms, changes=["optimizer.lr"], seeds=5)
         made.runs(study, finished, images=20)
         times = itertools.cycle(recorded())

@@ -87,9 +87,12 @@ def num_finished(root: Path) -> int:
 
 def has_saved(root: Path) -> bool:
     """Tell whether an attempt that is under way has brought a checkpoint."""
-    exchange = Exchange(str(root / ".exchange"))
-    places = [str(path.relative_to(root / ".exchange")) for path in (root / ".exchange").glob("*/*")]
-    attempts = [attempt for place in places for attempt in exchange.attempts(place)]
+    attempts = [
+        attempt
+        for own in root.glob(".exchange/*")
+        for place in Exchange(str(own)).places()
+        for attempt in Exchange(str(own)).attempts(place)
+    ]
     return any("ended" not in attempt.marks() and attempt.progress()[:2] > (False, -1) for attempt in attempts)
 
 

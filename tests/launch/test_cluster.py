@@ -55,7 +55,9 @@ def test_slurm_is_missed_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Put programs in the path that answer as Slurm's do, and return the folder of their books."""
-    pytest.importorskip("submitit", reason="needs bakeoff[cluster]")
+    submitted = pytest.importorskip("submitit.slurm.slurm", reason="needs bakeoff[cluster]")
+    # One for all jobs of a process, and every stand-in begins to count at 1.
+    monkeypatch.setattr(submitted.SlurmJob, "watcher", submitted.SlurmInfoWatcher())
     for name, value in (grids.environment() | slurm_stand_in.install(tmp_path)).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(remote, "ASK_EVERY_S", 0.2)

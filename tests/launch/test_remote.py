@@ -49,12 +49,13 @@ def job(recipe: Recipe, root: Path, **options: Any) -> Job:
 
 
 def wait_for(workers: Remote, wanted: Callable[[Told | Ended], bool], *, seconds: float = 120) -> Told | Ended:
-    until = time.monotonic() + seconds
+    until, came = time.monotonic() + seconds, []
     while time.monotonic() < until:
         for event in workers.wait(0.1):
             if wanted(event):
                 return event
-    raise AssertionError("it never came")
+            came.append(event)
+    raise AssertionError(came)
 
 
 def is_end(event: Told | Ended) -> bool:

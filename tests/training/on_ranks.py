@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import nn
 
 from bakeoff.data.images import ImageSet
 from bakeoff.errors import DataError, Interrupted, RecipeError
+from bakeoff.models import stages
 from bakeoff.recipe import resolve
 from bakeoff.training import assembly, loop
 from bakeoff.training.evaluate import evaluate
@@ -44,6 +46,9 @@ def losses(model: str, num_steps: str, *settings: str) -> list[float]:
     """Return the losses of the first steps of a run."""
     recipe = resolve(model, overrides=settings, plugins=True)
     parts = assembly.assemble(recipe, assembly.load(recipe), plugin=model, root=Path())
+    tapped = parts.teacher is not None and parts.teacher.tapped
+    seen = stages.Tapped(parts.model, stages.names(parts.model)) if tapped else parts.model
+    parts = replace(parts, model=parts.device.compile(seen))  # as `run.new_trainer` does
     torch.manual_seed(0)
     position, found = Position.at_start(parts), []
     while len(found) < int(num_steps):
