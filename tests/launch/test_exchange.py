@@ -184,6 +184,25 @@ def test_a_checkpoint_that_is_dropped_meanwhile_costs_none_that_was_whole(
     assert attempt.progress() == (False, 6, False)
 
 
+def test_a_file_that_goes_while_it_travels_is_no_fault_of_the_store(
+    exchange: Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run(tmp_path / "run", 3)
+    put_file = exchange._fs.put_file
+
+    def meanwhile(file: str, to: str) -> None:
+        if "state.pt" in file:
+            Path(file).unlink()
+        put_file(file, to)
+
+    monkeypatch.setattr(exchange._fs, "put_file", meanwhile)
+    attempt = exchange.attempt(PLACE, "1")
+    attempt.bring(folder)
+    assert attempt.progress() == (False, -1, False)
+    with pytest.raises(FileNotFoundError):
+        exchange._put(tmp_path / "nowhere", f"{exchange._path}/file")
+
+
 def test_a_damaged_checkpoint_is_none(exchange: Exchange, tmp_path: Path) -> None:
     folder = run(tmp_path / "run", 3, 6)
     (folder / "checkpoints/step-6").rename(folder / "checkpoints/step-6.corrupt")

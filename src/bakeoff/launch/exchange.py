@@ -108,19 +108,32 @@ class Exchange:
             self._fs.pipe_file(aside, content)
 
     def _put(self, file: Path, path: str) -> None:
-        with self._whole(path) as aside:
-            self._fs.put_file(str(file), aside)
+        """Put a file there.
+
+        Raises:
+            FileNotFoundError: it is gone.
+        """
+        try:
+            with self._whole(path) as aside:
+                self._fs.put_file(str(file), aside)
+        except StorageError:
+            if not file.exists():
+                raise FileNotFoundError(file) from None
+            raise
 
     @contextmanager
     def _whole(self, path: str) -> Iterator[str]:
         """Lead to where a file is to be written that appears whole or not at all; objects do so by themselves."""
-        with _store_errors(path):
-            if not isinstance(self._fs, LocalFileSystem):
-                yield path
-                return
-            self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-            yield f"{path}.part"
-            self._fs.mv(f"{path}.part", path)
+        try:
+            with _store_errors(path):
+                if not isinstance(self._fs, LocalFileSystem):
+                    yield path
+                    return
+                self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+                yield f"{path}.part"
+                self._fs.mv(f"{path}.part", path)
+        except FileNotFoundError as error:  # no such bucket
+            raise StorageError(path, found=str(error), expected="a store that can be written") from None
 
     def _take(self, source: str, folder: Path) -> None:
         """Get all files from there; one that is taken away meanwhile is left out: it was an old checkpoint's."""
