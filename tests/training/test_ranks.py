@@ -21,8 +21,9 @@ from bakeoff.data.batches import Batches
 from bakeoff.data.images import ImageSet
 from bakeoff.data.mix import Mix
 from bakeoff.errors import RecipeError
+from bakeoff.recipe import resolve
 from bakeoff.results.store import Run
-from bakeoff.training import ranks
+from bakeoff.training import assembly, ranks
 from bakeoff.training.ranks import Ranks
 from tests.data.cifar_files import write_cifar10
 from tests.training import on_ranks, tiny
@@ -138,9 +139,21 @@ def test_what_ranks_tell_each_other(tmp_path: Path) -> None:
     }
 
 
-def test_a_batch_that_cannot_be_shared_out_is_refused(tmp_path: Path) -> None:
-    said = on_ranks.launch(2, "uneven", tmp_path / "out")
-    assert said == "batch_size: found 33, for 2 ranks; expected a multiple of 2, such as 32 or 34."
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["batch_size=33"], "batch_size: found 33, for 2 ranks; expected a multiple of 2, such as 32 or 34."),
+        (["batch_size=1"], "batch_size: found 1, for 2 ranks; expected a multiple of 2, such as 2."),
+        (
+            ["batch_size=30", "accumulate=6"],
+            "for 2 ranks and accumulate=6; expected a multiple of 12, such as 24 or 36.",
+        ),
+    ],
+)
+def test_a_batch_that_cannot_be_shared_out_is_refused(settings: list[str], said: str) -> None:
+    with pytest.raises(RecipeError) as met:
+        assembly._require_whole_shares(resolve(tiny.NAME, overrides=settings, plugins=True), Ranks(0, 2))
+    assert said in str(met.value)
 
 
 def bakeoff(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
