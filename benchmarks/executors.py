@@ -45,8 +45,7 @@ class AProcessARun(Placement):
 
     def open(self, recipes: Sequence[Recipe], *, root: Path, log: Path) -> Executor:
         """Return so many places of one run each."""
-        environment = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        return local.Local([local.Place(environment=environment) for _ in range(self.jobs or 1)], log=log)
+        return local.Local([local.Place(environment=local.ONE_THREAD) for _ in range(self.jobs or 1)], log=log)
 
 
 def placement(name: str, *, jobs: int) -> Placement:

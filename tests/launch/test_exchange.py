@@ -1,6 +1,7 @@
 """The exchange keeps what is brought whole, in a folder and in a store where files are written in one piece."""
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,10 @@ def checkpoint(folder: Path, step: int) -> None:
     (made / "manifest.json").write_text("{}")
 
 
+def drop(folder: Path, step: int) -> None:
+    shutil.rmtree(folder / f"checkpoints/step-{step}")
+
+
 def run(folder: Path, *steps: int, **files: str) -> Path:
     for step in steps:
         checkpoint(folder, step)
@@ -58,8 +63,7 @@ def test_only_what_has_changed_travels_and_dropped_checkpoints_go(exchange: Exch
     folder = run(tmp_path / "run", 3, 6)
     attempt = exchange.attempt(PLACE, "1")
     attempt.bring(folder)
-    for path in (folder / "checkpoints/step-3").iterdir():
-        path.unlink()
+    drop(folder, 3)
     checkpoint(folder, 9)
     exchange._write(f"{exchange._path}/{PLACE}/1/run/recipe.yaml", b"not touched")
     attempt.bring(folder)
@@ -136,8 +140,7 @@ def test_whenever_a_node_dies_what_it_has_brought_can_be_gone_on_with(
     folder = run(tmp_path / "run", 3, 6)
     attempt = exchange.attempt(PLACE, "1")
     attempt.bring(folder)
-    for path in (folder / "checkpoints/step-3").iterdir():
-        path.unlink()
+    drop(folder, 3)
     checkpoint(folder, 9)
     run(folder, **FINISHED, **{"predictions/test.parquet": "x", "last_model.safetensors": "weights"})
     put, left = Exchange._put, [files]
@@ -169,8 +172,7 @@ def test_a_checkpoint_that_is_dropped_meanwhile_costs_none_that_was_whole(
     attempt = exchange.attempt(PLACE, "1")
     attempt.bring(folder)
     for step in (3, 6):
-        for path in (folder / f"checkpoints/step-{step}").iterdir():
-            path.unlink()
+        drop(folder, step)
     checkpoint(folder, 9)
     put = Exchange._put
 

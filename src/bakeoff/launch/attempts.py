@@ -17,7 +17,7 @@ import bakeoff
 from bakeoff.errors import BakeoffError, StorageError
 from bakeoff.launch.exchange import Attempt, Exchange
 from bakeoff.launch.jobs import Ended, Job, error_fields
-from bakeoff.launch.local import Local, Place
+from bakeoff.launch.local import ONE_THREAD, Local, Place
 
 PULSE_S = 2.0  # between two looks at whether the attempt is still wanted
 STOPPED = 143  # the exit code of a run that was asked to stop
@@ -95,7 +95,7 @@ def _told_from_home(ended: Ended, *, here: str, home: Path) -> dict[str, Any]:
 
 def _attend(job: Job, attempt: Attempt, *, log: Path, bring_every_s: float) -> Ended | None:
     """Have a process work on the job, and bring what it saves; None where the attempt is no longer wanted."""
-    with Local([Place(environment={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"})], log=log) as worker:
+    with Local([Place(environment=ONE_THREAD)], log=log) as worker:
         worker.start(job)
         tick: Mapping[str, Any] = {}
         told = tick

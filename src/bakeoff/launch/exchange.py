@@ -25,10 +25,11 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from bakeoff.errors import RecipeError, StorageError
+from bakeoff.results.store import Run
 
 _ORDER, _STOP, _TICK, _ENDED, _RUN, _FINISHED = "order.json", "stop", "tick.json", "ended.json", "run", "finished-"
-_RECIPE, _SUMMARY, _TEST = "recipe.yaml", "evaluation_summary.json", "predictions/test.parquet"
-_WEIGHTS = "best_model.safetensors"
+_ANY_RUN = Run(Path())  # it knows what the files of a run are called
+_RECIPE, _SUMMARY, _TEST = map(str, (_ANY_RUN.recipe_path, _ANY_RUN.summary_path, _ANY_RUN.predictions("test")))
 _CHECKPOINT = re.compile(r"checkpoints/step-(\d+)/.+")
 
 Progress = tuple[bool, int, bool]  # it grows: finished, the step of the newest checkpoint (-1: none), test is read
@@ -71,7 +72,7 @@ class Exchange:
 
     def offer(self, place: str, folder: Path) -> str:
         """Leave a finished run, without its checkpoints, for those that learn from it; return what to fetch it by."""
-        with (folder / _WEIGHTS).open("rb") as weights:
+        with Run(folder).weights("best").open("rb") as weights:
             offered = f"{place}/{_FINISHED}{hashlib.file_digest(weights, 'sha256').hexdigest()[:16]}"
         to = f"{self._path}/{offered}/{_RUN}"
         if f"{to}/{_SUMMARY}" not in self._list(to):

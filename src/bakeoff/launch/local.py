@@ -20,6 +20,8 @@ from bakeoff.recipe import Recipe
 from bakeoff.results.files import storage_errors
 
 GRACE_S = 8.0  # within which a run that is asked to stop has saved: all are gone ten seconds after a Ctrl-C
+# Of libraries that would start a thread a core in each of many processes; a recipe sets its own number of them.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 LAST_WORDS = 600  # characters of the workers' log that stand in a message
 
 
@@ -46,17 +48,15 @@ def places(recipes: Iterable[Recipe], *, jobs: int | None = None) -> list[Place]
         jobs: how many at once, on each GPU where there are some; default: as many as fill the cores, or one a GPU.
     """
     wanted = list(recipes)
-    # Of libraries that would start a thread a core in each of many processes; a recipe sets its own number of them.
-    one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     cards = gpus() if any(recipe.device != "cpu" for recipe in wanted) else ()
     if cards:
         each = [card for _ in range(jobs or 1) for card in cards]
-        return [Place(environment=one_thread | {"CUDA_VISIBLE_DEVICES": card}) for card in each]
+        return [Place(environment=ONE_THREAD | {"CUDA_VISIBLE_DEVICES": card}) for card in each]
     threads = max((recipe.threads for recipe in wanted if isinstance(recipe.threads, int)), default=1)
     count = jobs or max(1, cores() // threads)
     if hasattr(os, "pidfd_open"):
-        return [Place(environment=one_thread, capacity=count, apart=True)]
-    return [Place(environment=one_thread) for _ in range(count)]
+        return [Place(environment=ONE_THREAD, capacity=count, apart=True)]
+    return [Place(environment=ONE_THREAD) for _ in range(count)]
 
 
 def gpus() -> tuple[str, ...]:
