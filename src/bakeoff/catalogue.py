@@ -120,6 +120,13 @@ SERIES = (
         },
     ),
     Series(
+        builder="speednet",
+        family="speedrun",
+        paper="Jordan, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU, https://arxiv.org/abs/2404.00498",
+        year=2024,
+        names={"speednet": {}},
+    ),
+    Series(
         builder="small_resnet",
         family="small_convnet",
         paper=ECA,

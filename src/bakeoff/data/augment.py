@@ -6,6 +6,7 @@ nothing for it. `Augment` called with its plan does it, without randomness, by t
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -70,6 +71,8 @@ class Augment:
         policy: TrivialAugment or RandAugment.
         rand_ops: operations an image, of RandAugment.
         rand_magnitude: strength of RandAugment, 0 to 30.
+        resolution: pairs of (fraction of the run, pixels): in epochs that begin before the fraction, the batch is
+            shrunk to so many pixels a side.
 
     Raises:
         RecipeError: a setting is out of its range.
@@ -87,6 +90,7 @@ class Augment:
     policy: Literal["none", "trivial", "rand"] = "none"
     rand_ops: int = 2
     rand_magnitude: int = 9
+    resolution: Sequence[tuple[float, int]] = ()
 
     def __post_init__(self) -> None:
         for name, least, most in (
@@ -122,8 +126,15 @@ class Augment:
                 expected=f"less than the shorter side of the images, {side} px, where the border is mirrored",
                 hint="crop_mode=zero allows more.",
             )
+        if too_large := [pixels for _, pixels in self.resolution if pixels > side]:
+            expected = f"at most the images' {side} px"
+            raise RecipeError("augment.resolution", found=f"{too_large[0]} px", expected=expected)
         if self.policy != "none" and channels not in (1, 3):
             raise RecipeError("augment.policy", found=f"images of {channels} channels", expected="grey (1) or RGB (3)")
+
+    def side(self, progress: float) -> int | None:
+        """Return to how many pixels pictures are shrunk in an epoch that begins at this fraction of the run, if any."""
+        return next((pixels for until, pixels in self.resolution if progress < until), None)
 
     def plan(self, draws: Draws, *, height: int, width: int) -> Plan:
         """Draw what happens to each image, on the host; images are `height` times `width` pixels."""

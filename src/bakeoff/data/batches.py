@@ -19,7 +19,7 @@ from bakeoff.data.augment import Augment, Plan
 from bakeoff.data.draws import Draws, balanced, permutation
 from bakeoff.data.images import ImageSet
 from bakeoff.data.mix import Mix
-from bakeoff.data.pixels import Normalise, blank
+from bakeoff.data.pixels import Normalise, blank, shrink
 from bakeoff.errors import RecipeError
 
 T = TypeVar("T")
@@ -57,6 +57,7 @@ class Batches:
         resident: keep all images on the device (a CPU reads them where they are, which may be a memory-map);
             otherwise a thread reads them two batches ahead. None: if there is room. The batches are the same.
         balance: show each class as often as any other.
+        epochs: of the whole run, where the augmentation changes over it.
         share: which images of each batch are handed out, in pieces; the others are another process's. None: all.
 
     Raises:
@@ -74,6 +75,7 @@ class Batches:
         device: torch.device,
         resident: bool | None = None,
         balance: bool = False,
+        epochs: int = 1,
         share: Sequence[slice] | None = None,
     ) -> None:
         if not 1 <= batch_size <= len(data):
@@ -86,7 +88,7 @@ class Batches:
         augment.check(height=height, width=width, channels=channels)
         self.batch_size, self.seed, self.device = batch_size, seed, device
         self.augment, self.mix = augment, mix
-        self._balance = balance
+        self._balance, self._epochs = balance, epochs
         self._share = None if share is None else _Share.of(share, batch_size, mixes=bool(mix.mixup or mix.cutmix))
         self.steps_per_epoch = len(data) // batch_size
         self._height, self._width, self._data = height, width, data
@@ -132,6 +134,8 @@ class Batches:
         for box in plan.boxes:
             x = blank(x, box)
         labels = self._labels[index]
+        if side := self.augment.side(epoch / self._epochs):
+            x = shrink(x, side)
         x, targets = self.mix(x, self._one_hot[labels], seed=self.seed, epoch=epoch, step=step)
         if self._share is None:
             return Batch(x, targets, labels)

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from bakeoff.data.images import ImageSet, Indices
 from bakeoff.errors import DataError
+from bakeoff.library import cache_folder
 from bakeoff.results.files import storage_errors
 
 FORMAT = 3  # of the cache and of what sources decode into it: raise it when either changes
@@ -37,14 +38,6 @@ _log = logging.getLogger(__name__)
 
 class _DamageError(OSError):
     """What lies in the cache is not what was put there."""
-
-
-def root() -> Path:
-    """Return the cache's folder: $BAKEOFF_CACHE, else $XDG_CACHE_HOME/bakeoff, else ~/.cache/bakeoff."""
-    if own := os.environ.get("BAKEOFF_CACHE"):
-        return Path(own).expanduser()
-    shared = Path(os.environ.get("XDG_CACHE_HOME", ""))  # the XDG standard has relative paths ignored
-    return (shared if shared.is_absolute() else Path.home() / ".cache") / "bakeoff"
 
 
 def remember(name: str, files: Sequence[Path] | str, build: Callable[[], ImageSet], *, num_bytes: int) -> ImageSet:
@@ -63,7 +56,7 @@ def remember(name: str, files: Sequence[Path] | str, build: Callable[[], ImageSe
         DataError: a source file cannot be read, or whatever `build` raises.
         StorageError: the cache cannot be written; nothing half-made stays behind.
     """
-    folder = root() / f"{name}-{_key(files)}"
+    folder = cache_folder() / f"{name}-{_key(files)}"
     try:
         return _read(folder)
     except (FileNotFoundError, _DamageError):

@@ -25,6 +25,7 @@ from bakeoff.data.images import ImageSet, Indices, Part
 from bakeoff.data.listing import MANY, Listed, Listing, missing, require_training
 from bakeoff.data.sources import archive, csv_table, folder, tables
 from bakeoff.errors import DataError, RecipeError
+from bakeoff.library import cache_folder
 from bakeoff.results.files import storage_errors
 
 TEST_FRACTION = 0.2  # of a set that has no test part
@@ -342,9 +343,9 @@ def _room(num: int, size: int) -> NDArray[np.uint8]:
     shape = (num, size, size, 3)
     if num * size * size * 3 <= IN_MEMORY_BYTES:
         return np.empty(shape, dtype=np.uint8)
-    with storage_errors(cache.root(), size=num * size * size * 3):
-        cache.root().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=cache.root()) as file:
+    with storage_errors(cache_folder(), size=num * size * size * 3):
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache_folder()) as file:
             return np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 CropMode = Literal["reflect", "zero"]
@@ -94,6 +95,12 @@ def blank(x: Tensor, box: Tensor) -> Tensor:
     row, column = (torch.arange(size, device=x.device) for size in x.shape[2:])
     rows, columns = (row >= top) & (row < bottom), (column >= left) & (column < right)
     return x.masked_fill_((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
+
+
+def shrink(x: Tensor, side: int) -> Tensor:
+    """Resize x float [b c h w] to `side` x `side` pixels, each the weighted mean of what it covers; channels-last."""
+    small = F.interpolate(x, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
+    return small.contiguous(memory_format=torch.channels_last)
 
 
 def take(flat: Tensor, source: Tensor) -> Tensor:

@@ -1,5 +1,9 @@
-"""What is shipped as data: cards, studies, costs, near duplicates. A card begins with `Key: value` comments."""
+"""What is shipped as data: cards, studies, costs, near duplicates. A card begins with `Key: value` comments.
 
+And where what is made once on a machine is kept.
+"""
+
+import os
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
@@ -34,3 +38,11 @@ def purpose(card: Path) -> str:
     """Return the first line of a card's or a study's header: what it is for."""
     first = card.read_text(encoding="utf-8").partition("\n")[0]
     return first.removeprefix("# Purpose:").strip()
+
+
+def cache_folder() -> Path:
+    """Return where what can be made again is kept: $BAKEOFF_CACHE, else $XDG_CACHE_HOME/bakeoff, else ~/.cache/bakeoff."""
+    if own := os.environ.get("BAKEOFF_CACHE"):
+        return Path(own).expanduser()
+    shared = Path(os.environ.get("XDG_CACHE_HOME", ""))  # the XDG standard has relative paths ignored
+    return (shared if shared.is_absolute() else Path.home() / ".cache") / "bakeoff"

@@ -25,6 +25,7 @@ from bakeoff.models.mscan import mscan
 from bakeoff.models.options import check
 from bakeoff.models.resnest import resnest
 from bakeoff.models.resnet import resnet, small_resnet
+from bakeoff.models.speednet import speednet
 
 __all__ = ["BUILDERS", "build"]
 
@@ -45,6 +46,7 @@ BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "resnest": resnest,
     "resnet": resnet,
     "small_resnet": small_resnet,
+    "speednet": speednet,
 }
 
 

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Final, Protocol
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bakeoff.errors import RecipeError
 from bakeoff.models.layers import LayerNorm2d, choose_stem, conv, drop_path_rates, initialise, refuse_smaller
+from bakeoff.models.norms import norm
 
 
 class MakeBlock(Protocol):
@@ -79,7 +79,7 @@ class ResidualNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map pictures [b c h w] to logits [b classes]."""
-        x = self.maxpool(F.relu(self.bn1(self.conv1(x)), inplace=True))
+        x = self.maxpool(norm(self.bn1, self.conv1(x), activation="relu"))
         for stage in self.stages:
             x = getattr(self, stage)(x)
         logits: Tensor = self.fc(x.mean((2, 3)))

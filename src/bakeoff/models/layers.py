@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bakeoff.errors import RecipeError
+from bakeoff.models.convolution import Convolution
 from bakeoff.models.depthwise import Depthwise
 
 # Pictures below this size get the small form of a network: the strides of its beginning are left out.
@@ -18,7 +19,8 @@ def conv(in_channels: int, out_channels: int, *, kernel_size: int, stride: int =
     if groups == in_channels == out_channels:
         return Depthwise(in_channels, kernel_size, stride=stride, bias=False)
     padding = kernel_size // 2
-    return nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=padding, groups=groups, bias=False)
+    kind = Convolution if groups == 1 else nn.Conv2d
+    return kind(in_channels, out_channels, kernel_size, stride=stride, padding=padding, groups=groups, bias=False)
 
 
 class LayerNorm2d(nn.LayerNorm):

@@ -23,6 +23,7 @@ from bakeoff.errors import RecipeError, refuse_unknown
 from bakeoff.models import attention as plugins
 from bakeoff.models.frames import MakeBlock, ResidualNet, small_depths
 from bakeoff.models.layers import choose_stem, conv
+from bakeoff.models.norms import norm
 
 # Their names give ours; the weights of a plug-in load where its options are the same.
 FROM_TIMM: Final = ((r"\.se\.", ".attention."),)
@@ -59,6 +60,8 @@ class Block(nn.Module):
     """
 
     expansion: ClassVar[int]
+    conv1: nn.Module
+    bn1: nn.Module
 
     def __init__(
         self,
@@ -82,9 +85,21 @@ class Block(nn.Module):
         """Make the layers of the residual branch."""
         raise NotImplementedError
 
-    def residual(self, x: Tensor) -> Tensor:
-        """Compute the branch that is added to the shortcut."""
+    @property
+    def last_norm(self) -> nn.Module:
+        """The norm that ends the branch."""
         raise NotImplementedError
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """Compute the branch that is added to the shortcut, up to its last norm."""
+        raise NotImplementedError
+
+    def begin(self, x: Tensor) -> Tensor:
+        """Compute the first convolution, its norm and ReLU."""
+        x = self.conv1(x)
+        if self.attention is None or self.attention_position != "after_first":
+            return norm(self.bn1, x, activation="relu")
+        return F.relu(self.attend(norm(self.bn1, x), "after_first"), inplace=True)
 
     def attend(self, x: Tensor, position: str) -> Tensor:
         """Apply the attention if this is its position."""
@@ -95,8 +110,12 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [b in h w] to [b out h/stride w/stride]."""
-        branch = self.attend(self.residual(x), "before_add")
-        branch += x if self.downsample is None else self.downsample(x)  # in place: the largest maps are not held twice
+        branch = self.convolve(x)
+        shortcut = x if self.downsample is None else self.downsample(x)
+        if self.attention is None or self.attention_position == "after_first":
+            return norm(self.last_norm, branch, add=shortcut, activation="relu")
+        branch = self.attend(norm(self.last_norm, branch), "before_add")
+        branch += shortcut  # in place: the largest maps are not held twice
         return F.relu(self.attend(branch, "after_add"), inplace=True)
 
 
@@ -112,10 +131,14 @@ class BasicBlock(Block):
         self.conv2 = conv(width, width, kernel_size=3)
         self.bn2 = nn.BatchNorm2d(width)
 
-    def residual(self, x: Tensor) -> Tensor:
-        """Compute conv, norm, ReLU, conv, norm."""
-        x = F.relu(self.attend(self.bn1(self.conv1(x)), "after_first"), inplace=True)
-        out: Tensor = self.bn2(self.conv2(x))
+    @property
+    def last_norm(self) -> nn.Module:
+        """The second norm."""
+        return self.bn2
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """Compute conv, norm, ReLU, conv."""
+        out: Tensor = self.conv2(self.begin(x))
         return out
 
 
@@ -133,11 +156,14 @@ class Bottleneck(Block):
         self.conv3 = conv(width, width * self.expansion, kernel_size=1)
         self.bn3 = nn.BatchNorm2d(width * self.expansion)
 
-    def residual(self, x: Tensor) -> Tensor:
-        """Compute the three convolutions, each with its norm, ReLU between them."""
-        x = F.relu(self.attend(self.bn1(self.conv1(x)), "after_first"), inplace=True)
-        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
-        out: Tensor = self.bn3(self.conv3(x))
+    @property
+    def last_norm(self) -> nn.Module:
+        """The third norm."""
+        return self.bn3
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """Compute the three convolutions, with norm and ReLU between them."""
+        out: Tensor = self.conv3(norm(self.bn2, self.conv2(self.begin(x)), activation="relu"))
         return out
 
 

@@ -133,25 +133,31 @@ def _muon(
     lr: float,
     momentum: float = 0.95,
     nesterov: bool = True,
+    unit_filters: bool = False,
     rest: str = "adamw",
     rest_lr: float = 1e-3,
+    rest_momentum: float = 0.9,
+    bias_lr: float | None = None,
 ) -> Optimizer:
     rests: dict[str, dict[str, object]] = {
-        "sgd": {"momentum": 0.9, "nesterov": True},
+        "sgd": {"momentum": rest_momentum, "nesterov": True},
         "adamw": {"betas": (0.9, 0.999), "eps": 1e-8},
     }
     refuse_unknown("optimizer.rest", [rest], rests)
-    for key, value in (("lr", lr), ("rest_lr", rest_lr)):
-        if not value >= 0:
+    for key, value in (("lr", lr), ("rest_lr", rest_lr), ("bias_lr", bias_lr)):
+        if value is not None and not value >= 0:
             raise RecipeError(f"optimizer.{key}", found=f"{value}", expected="0 or more")
-    if not 0 <= momentum < 1:
-        raise RecipeError("optimizer.momentum", found=f"{momentum}", expected="0 or more, below 1")
+    for key, value in (("momentum", momentum), ("rest_momentum", rest_momentum)):
+        if not 0 <= value < 1:
+            raise RecipeError(f"optimizer.{key}", found=f"{value}", expected="0 or more, below 1")
     hidden = hidden_weights(model)
-    muon = {"algorithm": "muon", "lr": lr, "momentum": momentum, "nesterov": nesterov}
+    muon = {"algorithm": "muon", "lr": lr, "momentum": momentum, "nesterov": nesterov, "unit_filters": unit_filters}
     other = {"algorithm": rest, "lr": rest_lr, **rests[rest]}
+    biases = other if bias_lr is None else other | {"lr": bias_lr}
     named = list(model.named_parameters())
     groups = [g | muon for g in grouping((n, p) for n, p in named if n in hidden)]
-    return Muon(groups + [g | other for g in grouping((n, p) for n, p in named if n not in hidden)])
+    rest_groups = grouping((n, p) for n, p in named if n not in hidden)
+    return Muon(groups + [g | (biases if g["params"][0].ndim <= 1 else other) for g in rest_groups])
 
 
 def _device(model: nn.Module) -> str:

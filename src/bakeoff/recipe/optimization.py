@@ -1,10 +1,10 @@
 """How a run descends: optimizers and schedules, with their defaults."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationInfo, field_validator, model_serializer
 
-from bakeoff.recipe.section import Fraction, FractionBelowOne, NonNegative, Positive, Section
+from bakeoff.recipe.section import Fraction, FractionBelowOne, NonNegative, Positive, Section, without
 
 
 class Optimizer(Section):
@@ -73,8 +73,17 @@ class Muon(Optimizer):
     lr: Positive = 0.02
     momentum: FractionBelowOne = 0.95
     nesterov: bool = True
+    unit_filters: bool = False  # bring each filter to one norm before it is moved, instead of weight decay
     rest: Literal["sgd", "adamw"] = "adamw"
     rest_lr: Positive = 1e-3
+    rest_momentum: FractionBelowOne = 0.9  # of sgd
+    bias_lr: Positive | None = None  # of the rest's biases and norms; None: rest_lr
+
+    LATER: ClassVar[dict[str, object]] = {"unit_filters": False, "rest_momentum": 0.9, "bias_lr": None}
+
+    @model_serializer(mode="wrap")
+    def _as_before_there_were(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without(serialise(self), self.LATER)
 
 
 class Schedule(Section):

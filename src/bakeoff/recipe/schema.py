@@ -134,6 +134,24 @@ class Augment(Section):
     policy: Literal["none", "trivial", "rand"] = "none"
     rand_ops: Annotated[int, Field(ge=1, le=14)] = 2
     rand_magnitude: Annotated[int, Field(ge=0, le=30)] = 9
+    # Pairs of (fraction of the run, pixels): up to there pictures are shown smaller. None afterwards.
+    resolution: list[tuple[Fraction, Annotated[int, Field(ge=8)]]] = []  # noqa: RUF012 (pydantic copies it)
+
+    @field_validator("resolution", mode="before")
+    @classmethod
+    def _pairs_of_yaml(cls, value: object) -> object:
+        return [tuple(pair) if isinstance(pair, list) else pair for pair in value] if isinstance(value, list) else value
+
+    @field_validator("resolution")
+    @classmethod
+    def _resolution_rises(cls, value: list[tuple[float, int]]) -> list[tuple[float, int]]:
+        if value != sorted(value) or len({until for until, _ in value}) < len(value):
+            raise ValueError("pairs of a fraction of the run and pixels, both rising: [[0.35, 20], [0.65, 24]]")
+        return value
+
+    @model_serializer(mode="wrap")
+    def _without_resolution(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without(serialise(self), {"resolution": []})
 
 
 class Mix(Section):

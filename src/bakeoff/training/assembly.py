@@ -16,7 +16,7 @@ from bakeoff import catalogue, data, models, objectives, optim
 from bakeoff.data import images as splits
 from bakeoff.data import own
 from bakeoff.data.augment import Augment
-from bakeoff.data.batches import Batches
+from bakeoff.data.batches import Batches, plain
 from bakeoff.data.images import ImageSet
 from bakeoff.data.mix import Mix
 from bakeoff.errors import RecipeError
@@ -34,6 +34,8 @@ from bakeoff.training.teacher import Teacher
 from bakeoff.training.teacher import load as load_teacher
 
 _log = logging.getLogger(__name__)
+
+PREPARED_ON = 5_000  # images that a network is shown before its first step, where it asks for them
 
 T = TypeVar("T")
 Shape = tuple[int, int, int]  # channels, height, width
@@ -231,6 +233,7 @@ def assemble(
     if recipe.sync_norms and device.ranks.size > 1:
         synchronise(network)
     network = device.place(network)
+    _prepare(recipe, network, share.train, device)
     batches = Batches(
         share.train,
         batch_size=recipe.batch_size,
@@ -240,6 +243,7 @@ def assemble(
         device=device.kind,
         resident=recipe.data.resident,
         balance=recipe.data.balance,
+        epochs=recipe.epochs,
         share=device.ranks.shares(recipe.batch_size, parts=recipe.accumulate) if device.ranks.size > 1 else None,
     )
     if recipe.teacher is not None and teacher is None:
@@ -270,6 +274,14 @@ def assemble(
         accumulate=recipe.accumulate,
         clip_norm=recipe.clip_norm,
     )
+
+
+def _prepare(recipe: Recipe, network: nn.Module, images: ImageSet, device: Device) -> None:
+    """Show a network that asks for it (by a method `prepare`) some training images before its first step."""
+    if prepare := getattr(network, "prepare", None):
+        drawn = np.random.default_rng(key(recipe.seed, "prepare")).permutation(len(images))[:PREPARED_ON]
+        x, _ = next(plain(images.take(np.sort(drawn)), batch_size=PREPARED_ON, device=device.kind))
+        prepare(x)
 
 
 def _require_whole_shares(recipe: Recipe, ranks: Ranks) -> None:
