@@ -33,7 +33,7 @@ def test_each_model_stands_under_its_own_name_and_says_where_it_is_from() -> Non
         assert model.name == name
         assert "https://" in model.paper
         assert 1990 < model.year < 2100
-        assert model.family in {"small_convnet", "middle_convnet", "modern"}
+        assert model.family in {"small_convnet", "middle_convnet", "modern", "speedrun"}
 
 
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:

@@ -30,13 +30,13 @@ class ByHand(nn.Module):
         groups = x.shape[1] // filters.shape[1]
         return F.conv2d(x, filters, stride=stride, padding=filters.shape[-1] // 2, groups=groups)
 
-    def norm(self, x: Tensor, name: str) -> Tensor:
+    def norm(self, x: Tensor, name: str, *, momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
         """Normalise by hand, and keep the statistics as batch normalisation does."""
         mean, variance = self.tensor(f"{name}.running_mean"), self.tensor(f"{name}.running_var")
         if self.training:
             kept_mean, kept_variance = mean, variance
             mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
-            kept_mean.lerp_(mean.detach(), 0.1)
-            kept_variance.lerp_(x.detach().var((0, 2, 3), correction=1), 0.1)
-        scale = self.tensor(f"{name}.weight") / (variance + 1e-5).sqrt()
+            kept_mean.lerp_(mean.detach(), momentum)
+            kept_variance.lerp_(x.detach().var((0, 2, 3), correction=1), momentum)
+        scale = self.tensor(f"{name}.weight") / (variance + eps).sqrt()
         return (x - mean[:, None, None]) * scale[:, None, None] + self.tensor(f"{name}.bias")[:, None, None]

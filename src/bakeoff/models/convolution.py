@@ -80,9 +80,7 @@ class _Convolve(torch.autograd.Function):
         return of_x, of_weight.to(ctx.dtype), None, None
 
 
-def filter_gradient(
-    x: Tensor, gradient: Tensor, shape: torch.Size, *, stride: int, padding: tuple[int, int]
-) -> Tensor:
+def filter_gradient(x: Tensor, gradient: Tensor, shape: torch.Size, *, stride: int, padding: tuple[int, int]) -> Tensor:
     """Return the gradient of a convolution's filters, float32 of `shape` [out in rows columns], channels-last.
 
     Args:
@@ -119,8 +117,6 @@ def _place_by_place(
     return result
 
 
-def _geometry(
-    x: Tensor, y: Tensor, filters: torch.Size, *, stride: int, padding: tuple[int, int]
-) -> native.Shape:
+def _geometry(x: Tensor, y: Tensor, filters: torch.Size, *, stride: int, padding: tuple[int, int]) -> native.Shape:
     num_out, num_in, rows, columns = filters
     return native.Shape(len(x), *x.shape[2:], num_in, num_out, *y.shape[2:], rows, columns, stride, *padding)

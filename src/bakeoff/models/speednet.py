@@ -95,7 +95,7 @@ def _shift(width: int) -> nn.BatchNorm2d:
 
 
 def speednet(
-    *, num_classes: int, in_channels: int, image_size: int, widths: Sequence[int] = (64, 256, 256)
+    *, num_classes: int, in_channels: int, image_size: int, widths: Sequence[int] = (64, 256, 768)
 ) -> SpeedNet:
     """Build the network.
 

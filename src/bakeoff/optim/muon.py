@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 from torch.optim.optimizer import Optimizer
@@ -33,6 +34,8 @@ def orthogonalise(matrices: Tensor) -> Tensor:
 
     Source: Jordan et al. 2024, "Newton-Schulz".
     """
+    if len(matrices) == 1:
+        return _orthogonalise_one(matrices[0])[None]
     tall = matrices.size(-2) > matrices.size(-1)
     x = matrices.to(torch.bfloat16, copy=True)
     x = x.mT if tall else x
@@ -40,6 +43,18 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     for _ in range(NUM_ITERATIONS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=B, alpha=C), x, beta=A)
+    return x.mT if tall else x
+
+
+def _orthogonalise_one(matrix: Tensor) -> Tensor:
+    """Do the same to one matrix [r c]; its product with itself is twice as fast on a CPU when called a linear layer."""
+    tall = matrix.size(0) > matrix.size(1)
+    x = matrix.to(torch.bfloat16, copy=True)
+    x = x.mT.contiguous() if tall else x
+    x = x / x.norm().clamp(min=1e-7)
+    for _ in range(NUM_ITERATIONS):
+        gram = F.linear(x, x)
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=B, alpha=C), x, beta=A)
     return x.mT if tall else x
 
 
@@ -96,10 +111,10 @@ def _muon_step(state: dict[Tensor, Any], group: dict[str, Any], params: list[Ten
         same_shape[p.shape].append((p, update.flatten(1)))
     for (rows, *_), pairs in same_shape.items():
         columns = pairs[0][1].size(1)
-        scale = 1.0 if group["unit_filters"] else max(1.0, rows / columns) ** 0.5
+        scale = 1.0 if group.get("unit_filters", False) else max(1.0, rows / columns) ** 0.5
         orthogonal = orthogonalise(torch.stack([update for _, update in pairs]))
         for (p, _), direction in zip(pairs, orthogonal, strict=True):
-            if group["unit_filters"]:
+            if group.get("unit_filters", False):
                 p.mul_(rows**0.5 / p.norm())
             else:
                 p.mul_(1 - group["lr"] * group["weight_decay"])

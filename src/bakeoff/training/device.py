@@ -18,6 +18,7 @@ from accelerate.tracking import get_available_trackers
 from torch import Tensor, nn
 
 from bakeoff.errors import RecipeError
+from bakeoff.models import native
 from bakeoff.training.ranks import Ranks, join, local_size, world_size
 
 # Multiply-adds of a run from which compiling has paid for itself. It costs about a minute the first time. On two cores
@@ -36,6 +37,7 @@ class Device:
         threads: of this process on the CPU; part of the result's identity.
         ranks: the processes of the run.
         compiled: whether the model is compiled.
+        kernels: whether kernels of our own train it; part of the result's identity, as they round elsewhere.
         note: why it is not, where the recipe asked for it.
     """
 
@@ -44,6 +46,7 @@ class Device:
     threads: int
     ranks: Ranks
     compiled: bool
+    kernels: bool
     note: str
     accelerator: Accelerator
 
@@ -154,6 +157,7 @@ def resolve(
         threads=count,
         ranks=ranks,
         compiled=compiled,
+        kernels=kind.type == "cpu" and half and not compiled and native.library() is not None,
         note=note,
         accelerator=accelerator,
     )

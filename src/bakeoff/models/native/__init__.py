@@ -51,7 +51,9 @@ def library() -> ctypes.CDLL | None:
         return ctypes.CDLL(str(_compiled(compiler)))
     except (OSError, subprocess.CalledProcessError) as error:
         told = getattr(error, "stderr", "") or str(error)
-        _log.warning("Training goes on with torch's own kernels, for ours could not be compiled: %s", told.strip()[:200])
+        _log.warning(
+            "Training goes on with torch's own kernels, for ours could not be compiled: %s", told.strip()[:200]
+        )
         return None
 
 

@@ -1,0 +1,68 @@
+"""The kernels are compiled once, by any number of processes; where they cannot be, training does without."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from bakeoff.models import native
+from tests.models.made_maps import half, needs_kernels
+
+PROGRAM = """
+import torch
+from bakeoff.models import native
+from bakeoff.models.norms import norm
+x = torch.ones(2, 16, 4, 4, dtype=torch.bfloat16).to(memory_format=torch.channels_last)
+norm(torch.nn.BatchNorm2d(16), x, activation="relu")
+print(native.library() is not None)
+"""
+
+
+def start(folder: Path, **variables: str) -> "subprocess.Popen[str]":
+    environment = {**os.environ, "BAKEOFF_CACHE": str(folder), **variables}
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@needs_kernels
+def test_several_processes_make_one_library(tmp_path: Path) -> None:
+    for process in [start(tmp_path) for _ in range(3)]:
+        assert process.communicate()[0] == "True\n"
+    assert len(list((tmp_path / "kernels").iterdir())) == 1
+
+
+@pytest.mark.parametrize("variables", [{"BAKEOFF_KERNELS": "off"}, {"CC": "no-such-compiler"}, {"CC": "false"}])
+def test_without_them_training_goes_on(variables: dict[str, str], tmp_path: Path) -> None:
+    out, told = start(tmp_path, **variables).communicate()
+    assert out == "False\n"
+    assert "Traceback" not in told
+    if variables.get("CC") == "false" and native.library() is not None:
+        assert "could not be compiled" in told
+
+
+@needs_kernels
+def test_only_their_form_of_a_map_is_taken() -> None:
+    x = half(2, 32, 4, 4)
+    assert native.suits(x)
+    assert not native.suits(x.float())
+    assert not native.suits(x.contiguous())
+    assert not native.suits(half(2, 24, 4, 4))
+    assert not native.suits(x[:0])
+    assert not native.suits(x[:, :, 0])
+    assert not native.suits(torch.empty(2, 32, 4, 4, dtype=torch.bfloat16, device="meta"))
+
+
+@needs_kernels
+def test_a_compiled_network_leaves_them_to_the_compiler() -> None:
+    seen = []
+
+    def look(x: torch.Tensor) -> torch.Tensor:
+        seen.append(native.suits(x))
+        return x + 1
+
+    torch.compile(look, backend="eager", fullgraph=True)(half(2, 16, 4, 4))
+    assert not seen or not seen[0]
