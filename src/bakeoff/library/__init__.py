@@ -41,7 +41,7 @@ def purpose(card: Path) -> str:
 
 
 def cache_folder() -> Path:
-    """Return where what can be made again is kept: $BAKEOFF_CACHE, else $XDG_CACHE_HOME/bakeoff, else ~/.cache/bakeoff."""
+    """Return where what can be made again is kept: $BAKEOFF_CACHE, else $XDG_CACHE_HOME/bakeoff or ~/.cache/bakeoff."""
     if own := os.environ.get("BAKEOFF_CACHE"):
         return Path(own).expanduser()
     shared = Path(os.environ.get("XDG_CACHE_HOME", ""))  # the XDG standard has relative paths ignored

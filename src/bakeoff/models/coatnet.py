@@ -38,6 +38,7 @@ from bakeoff.models.layers import (
     initialise,
     refuse_below_one,
 )
+from bakeoff.models.norms import BatchNorm2d
 
 EXPANSION: Final = 4  # hidden width of a convolution block, and of a transformer's MLP, over the block's width
 SQUEEZE: Final = 4  # the block's width over that of the squeeze
@@ -101,11 +102,11 @@ class MBConv(nn.Module):
         super().__init__()
         hidden = EXPANSION * width
         self.shortcut = Shortcut(in_width, width, stride=stride)
-        self.pre_norm = nn.BatchNorm2d(in_width)
+        self.pre_norm = BatchNorm2d(in_width)
         self.conv1 = conv(in_width, hidden, kernel_size=1)
-        self.norm1 = nn.BatchNorm2d(hidden)
+        self.norm1 = BatchNorm2d(hidden)
         self.conv2 = conv(hidden, hidden, kernel_size=3, stride=stride, groups=hidden)
-        self.norm2 = nn.BatchNorm2d(hidden)
+        self.norm2 = BatchNorm2d(hidden)
         self.se = SqueezeExcite(hidden, max(1, width // SQUEEZE))
         self.conv3 = nn.Conv2d(hidden, width, 1)
         self.attention = build_attention(attention, width=width)
@@ -213,7 +214,7 @@ class CoAtNet(nn.Module):
         self.stages = ["stem", "s1", "s2", "s3", "s4"]
         conv1 = conv(in_channels, stem_width, kernel_size=3, stride=strides[0])
         conv2 = conv(stem_width, stem_width, kernel_size=3)
-        parts = OrderedDict(conv1=conv1, norm1=nn.BatchNorm2d(stem_width), act=nn.GELU(), conv2=conv2)
+        parts = OrderedDict(conv1=conv1, norm1=BatchNorm2d(stem_width), act=nn.GELU(), conv2=conv2)
         self.stem = nn.Sequential(parts)
         rates = iter(drop_path_rates(drop_path, sum(depths)))
         in_width, side = stem_width, image_size // strides[0]

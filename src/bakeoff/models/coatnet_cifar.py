@@ -25,6 +25,7 @@ from bakeoff.errors import RecipeError
 from bakeoff.models.attention import build as build_attention
 from bakeoff.models.attention.relative import RelativeAttention
 from bakeoff.models.layers import DropPath, LayerNorm2d, Mlp, choose_stem, conv, drop_path_rates, initialise
+from bakeoff.models.norms import BatchNorm2d
 
 EXPANSION: Final = 4
 ECA: Final[Mapping[str, object]] = {"name": "eca", "kernel_size": 3}
@@ -40,12 +41,12 @@ class MBConv(nn.Module):
         hidden = EXPANSION * in_width
         self.adds = stride == 1 and in_width == width
         self.conv1 = conv(in_width, hidden, kernel_size=1)
-        self.norm1 = nn.BatchNorm2d(hidden)
+        self.norm1 = BatchNorm2d(hidden)
         self.conv2 = conv(hidden, hidden, kernel_size=3, stride=stride, groups=hidden)
-        self.norm2 = nn.BatchNorm2d(hidden)
+        self.norm2 = BatchNorm2d(hidden)
         self.attention = build_attention(attention, width=hidden)
         self.conv3 = conv(hidden, width, kernel_size=1)
-        self.norm3 = nn.BatchNorm2d(width)
+        self.norm3 = BatchNorm2d(width)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -92,15 +93,15 @@ def make_stem(in_channels: int, width: int, *, stride: int, kernel_size: int) ->
     """Make a 3x3 convolution; or 3x3 to half the width, then depthwise 5x5 and 1x1."""
     if kernel_size == 3:
         first = conv(in_channels, width, kernel_size=3, stride=stride)
-        return nn.Sequential(first, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+        return nn.Sequential(first, BatchNorm2d(width), nn.ReLU(inplace=True))
     half = width // 2
     return nn.Sequential(
         conv(in_channels, half, kernel_size=3),
-        nn.BatchNorm2d(half),
+        BatchNorm2d(half),
         nn.ReLU(inplace=True),
         conv(half, half, kernel_size=5, stride=stride, groups=half),
         conv(half, width, kernel_size=1),
-        nn.BatchNorm2d(width),
+        BatchNorm2d(width),
         nn.ReLU(inplace=True),
     )
 

@@ -1,9 +1,10 @@
 """Dense convolution in bfloat16, fast on a processor also where maps are small.
 
-oneDNN, torch's library on x86 processors, works along the rows of a map: on maps of a few pixels most of the matrix unit
-(AMX) is idle, and the gradient of the filters takes up to twenty times as long as it need. Where the processor has that
-unit, kernels of our own take their place (`native`): for maps up to 8 pixels wide place by place, over all pictures of
-the batch at once; for the filters' gradient of larger maps on a grid of all their pixels. All else is torch's.
+oneDNN, torch's library on x86 processors, works along the rows of a map: on maps of a few pixels most of the matrix
+unit (AMX) is idle, and the gradient of the filters takes up to twenty times as long as it need. Where the processor has
+that unit, kernels of our own take their place (`native`): for maps up to 8 pixels wide place by place, over all
+pictures of the batch at once; for the filters' gradient of larger maps on a grid of all their pixels. All else is
+torch's.
 """
 
 from typing import Any, Final
@@ -25,7 +26,8 @@ class Convolution(nn.Conv2d):
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if not (torch.is_grad_enabled() and weight.requires_grad and self._is_faster_by_ours(x)):
-            return super()._conv_forward(x, weight, bias)
+            kept: Tensor = super()._conv_forward(x, weight, bias)
+            return kept
         out: Tensor = _Convolve.apply(x.to(torch.bfloat16), weight, self.stride[0], self.padding)
         return out
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from bakeoff.errors import RecipeError
 from bakeoff.models.layers import DropPath, choose_stem, conv, drop_path_rates, initialise
+from bakeoff.models.norms import BatchNorm2d
 
 # Their stages are a list that counts from zero.
 FROM_TIMM: Final = (*((rf"^stages\.{i}\.", f"layer{i + 1}.") for i in range(4)), (r"^head\.fc\.", "fc."))
@@ -33,7 +34,7 @@ class ConvNorm(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = conv(in_width, width, kernel_size=kernel_size, stride=stride)
-        self.bn = nn.BatchNorm2d(width)
+        self.bn = BatchNorm2d(width)
         self.linear = linear
 
     def forward(self, x: Tensor) -> Tensor:

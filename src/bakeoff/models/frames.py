@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from bakeoff.errors import RecipeError
 from bakeoff.models.layers import LayerNorm2d, choose_stem, conv, drop_path_rates, initialise, refuse_smaller
-from bakeoff.models.norms import norm
+from bakeoff.models.norms import BatchNorm2d, norm
 
 
 class MakeBlock(Protocol):
@@ -63,7 +63,7 @@ class ResidualNet(nn.Module):
         if conv1 is None:
             conv1 = conv(in_channels, width, kernel_size=7 if large else 3, stride=2 if large else 1)
         self.conv1 = conv1
-        self.bn1 = nn.BatchNorm2d(width)
+        self.bn1 = BatchNorm2d(width)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if large else nn.Identity()
         self.stages = [f"layer{i}" for i in range(1, len(depths) + 1)]
         made, last = 0, max(sum(depths) - 1, 1)

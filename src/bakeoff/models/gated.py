@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from bakeoff.errors import RecipeError
 from bakeoff.models.depthwise import Depthwise
 from bakeoff.models.layers import DropPath, LayerNorm2d, drop_path_rates, initialise
+from bakeoff.models.norms import BatchNorm2d
 
 
 class GatedAttention(nn.Module):
@@ -53,10 +54,10 @@ class GatedBlock(nn.Module):
 
     def __init__(self, width: int, *, gate: nn.Module, mlp_ratio: float, drop_path: float, layer_scale: float) -> None:
         super().__init__()
-        self.norm1 = nn.BatchNorm2d(width)
+        self.norm1 = BatchNorm2d(width)
         self.attn = GatedAttention(width, gate=gate)
         self.layer_scale_1 = nn.Parameter(torch.full((width,), float(layer_scale)))
-        self.norm2 = nn.BatchNorm2d(width)
+        self.norm2 = BatchNorm2d(width)
         self.mlp = ConvMlp(width, int(width * mlp_ratio))
         self.layer_scale_2 = nn.Parameter(torch.full((width,), float(layer_scale)))
         self.drop_path = DropPath(drop_path)
@@ -122,7 +123,7 @@ class GatedNet(nn.Module):
 def embed(in_width: int, width: int, *, kernel_size: int = 3, stride: int = 2) -> nn.Sequential:
     """Make a convolution with bias, and BatchNorm."""
     conv = nn.Conv2d(in_width, width, kernel_size, stride=stride, padding=kernel_size // 2)
-    return nn.Sequential(conv, nn.BatchNorm2d(width))
+    return nn.Sequential(conv, BatchNorm2d(width))
 
 
 def check_gated(

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from bakeoff.errors import RecipeError
 from bakeoff.models.frames import ResidualNet, small_depths
 from bakeoff.models.layers import choose_stem, conv
+from bakeoff.models.norms import BatchNorm2d
 
 # timm's names are ours.
 FROM_TIMM: Final = ()
@@ -38,7 +39,7 @@ def conv_norm(
     """Make a convolution, its norm and, if asked for, a ReLU: [b in h w] to [b width h/stride w/stride]."""
     layers = [
         conv(in_width, width, kernel_size=kernel_size, stride=stride, groups=groups),
-        nn.BatchNorm2d(width),
+        BatchNorm2d(width),
     ]
     return nn.Sequential(*layers, nn.ReLU(inplace=True)) if relu else nn.Sequential(*layers)
 
@@ -125,7 +126,7 @@ class GhostBottleneck(nn.Module):
         self.conv_dw: nn.Module | None = None
         if halves:
             self.conv_dw = conv(hidden_width, hidden_width, kernel_size=kernel_size, stride=stride, groups=hidden_width)
-            self.bn_dw = nn.BatchNorm2d(hidden_width)
+            self.bn_dw = BatchNorm2d(hidden_width)
         self.se = SqueezeExcite(hidden_width) if squeeze else nn.Identity()
         self.ghost2 = GhostModule(hidden_width, width, kernel_size=1, relu=False)
         self.shortcut = nn.Sequential()
@@ -185,7 +186,7 @@ class GhostNet(nn.Module):
         small = stem == "small"
         made = round_to_4(16 * width)
         self.conv_stem = conv(in_channels, made, kernel_size=3, stride=1 if small else 2)
-        self.bn1 = nn.BatchNorm2d(made)
+        self.bn1 = BatchNorm2d(made)
         self.blocks = nn.Sequential()
         for i, rows in enumerate(TABLE_1):
             halves = i % 2 == 1
@@ -199,7 +200,7 @@ class GhostNet(nn.Module):
                 _, last_hidden, made = widths
             self.blocks.append(group)
         last = OrderedDict(
-            conv=conv(made, last_hidden, kernel_size=1), bn1=nn.BatchNorm2d(last_hidden), act1=nn.ReLU(inplace=True)
+            conv=conv(made, last_hidden, kernel_size=1), bn1=BatchNorm2d(last_hidden), act1=nn.ReLU(inplace=True)
         )
         self.blocks.append(nn.Sequential(nn.Sequential(last)))
         self.conv_head = nn.Conv2d(last_hidden, 1280, 1)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from bakeoff.models.frames import ResidualNet
 from bakeoff.models.layers import DropPath, conv, drop_path_rates, refuse_even
+from bakeoff.models.norms import BatchNorm2d
 
 EXPANSION = 4  # hidden width of the inverted bottleneck, over the width of the input
 DEPTHS = (3, 3, 3)
@@ -54,20 +55,20 @@ class InvertedBlock(nn.Module):
         groups = hidden if depthwise else 1
         self.residual = nn.Sequential()
         if inverted:
-            self.residual.extend([conv(in_width, hidden, kernel_size=1), nn.BatchNorm2d(hidden), nn.ReLU(inplace=True)])
+            self.residual.extend([conv(in_width, hidden, kernel_size=1), BatchNorm2d(hidden), nn.ReLU(inplace=True)])
         self.residual.extend(
             [
                 conv(hidden, hidden, kernel_size=kernel_size, stride=stride, groups=groups),
-                nn.BatchNorm2d(hidden),
+                BatchNorm2d(hidden),
                 nn.ReLU(inplace=True),
                 conv(hidden, width, kernel_size=1),
-                nn.BatchNorm2d(width),
+                BatchNorm2d(width),
             ]
         )
         self.drop_path = DropPath(drop_path)
         self.downsample: nn.Module | None = None
         if stride > 1 or in_width != width:
-            self.downsample = nn.Sequential(conv(in_width, width, kernel_size=1, stride=stride), nn.BatchNorm2d(width))
+            self.downsample = nn.Sequential(conv(in_width, width, kernel_size=1, stride=stride), BatchNorm2d(width))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [b in h w] to [b width h/stride w/stride]."""

@@ -1,4 +1,4 @@
-"""Batch norm with what follows it: an addition, an activation. On a processor in bfloat16, in one pass instead of three.
+"""Batch norm and what follows it, an addition, an activation: on a processor in bfloat16 one pass instead of three.
 
 Around the convolutions of a residual network a step does little arithmetic and much reading and writing. Torch reads
 and writes the map anew for each of norm, addition and ReLU; a kernel of our own does it once.
@@ -20,19 +20,13 @@ def norm(layer: nn.Module, x: Tensor, *, add: Tensor | None = None, activation: 
     """Return activation(layer(x) + add).
 
     Args:
-        layer: batch norm, or whatever stands in its place; only for `nn.BatchNorm2d` is there a kernel.
+        layer: batch norm, or whatever stands in its place; only for batch norm is there a kernel.
         x: [b c h w]; it may be written over.
         add: of the same shape.
         activation: "gelu" is the form with tanh.
     """
-    if type(layer) is nn.BatchNorm2d and native.suits(x) and _is_usual(layer, add, activation):
-        if layer.training:
-            assert layer.num_batches_tracked is not None
-            layer.num_batches_tracked.add_(1)
-            out: Tensor = _Normalise.apply(x, add, layer.weight, layer.bias, layer, activation)
-            return out
-        if not torch.is_grad_enabled():
-            return _apply(layer, x, add, activation)
+    if type(layer) in (nn.BatchNorm2d, BatchNorm2d) and _is_for_kernels(layer, x, add, activation):
+        return _by_kernel(layer, x, add, activation)
     x = layer(x)
     if add is not None:
         x = x.add_(add) if x.dtype == add.dtype else x + add
@@ -41,18 +35,37 @@ def norm(layer: nn.Module, x: Tensor, *, add: Tensor | None = None, activation: 
     return F.relu(x, inplace=True) if activation == "relu" else x
 
 
-def _is_usual(layer: nn.BatchNorm2d, add: Tensor | None, activation: str) -> bool:
+class BatchNorm2d(nn.BatchNorm2d):
+    """nn.BatchNorm2d's numbers, sooner; `norm` does what follows in the same pass."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [b c h w] to the same shape."""
+        if _is_for_kernels(self, x, None, "none"):
+            return _by_kernel(self, x, None, "none")
+        return super().forward(x)
+
+
+def _is_for_kernels(layer: nn.Module, x: Tensor, add: Tensor | None, activation: str) -> bool:
+    assert isinstance(layer, nn.BatchNorm2d)
     return (
-        layer.affine
+        native.suits(x)
+        and (layer.training or not torch.is_grad_enabled())
+        and layer.affine
         and layer.track_running_stats
         and layer.momentum is not None
+        and x.numel() > x.shape[1]  # one number a channel has no variance: torch says so
         and layer.weight.dtype == torch.float32
         and (add is None or (native.suits(add) and activation != "gelu"))
     )
 
 
-def _apply(layer: nn.BatchNorm2d, x: Tensor, add: Tensor | None, activation: str) -> Tensor:
-    """Normalise by the running statistics."""
+def _by_kernel(layer: nn.Module, x: Tensor, add: Tensor | None, activation: str) -> Tensor:
+    assert isinstance(layer, nn.BatchNorm2d)
+    if layer.training:
+        assert layer.num_batches_tracked is not None
+        layer.num_batches_tracked.add_(1)
+        out: Tensor = _Normalise.apply(x, add, layer.weight, layer.bias, layer, activation)
+        return out
     assert layer.running_mean is not None
     assert layer.running_var is not None
     scale = layer.weight * (layer.running_var + layer.eps).rsqrt()

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from bakeoff.errors import RecipeError
 from bakeoff.models.frames import ResidualNet
 from bakeoff.models.layers import DropPath, choose_stem, conv, drop_path_rates
+from bakeoff.models.norms import BatchNorm2d
 
 FROM_TIMM: Final = ()
 
@@ -43,9 +44,9 @@ class SplitAttention(nn.Module):
         self.radix = radix
         inner_width = max(width * radix // 4, 32)
         self.conv = conv(width, width * radix, kernel_size=3, groups=radix)
-        self.bn0 = nn.BatchNorm2d(width * radix)
+        self.bn0 = BatchNorm2d(width * radix)
         self.fc1 = nn.Conv2d(width, inner_width, 1)
-        self.bn1 = nn.BatchNorm2d(inner_width)
+        self.bn1 = BatchNorm2d(inner_width)
         self.fc2 = nn.Conv2d(inner_width, width * radix, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,18 +75,18 @@ class Bottleneck(nn.Module):
         super().__init__()
         out_width = width * self.expansion
         self.conv1 = conv(in_width, width, kernel_size=1)
-        self.bn1 = nn.BatchNorm2d(width)
+        self.bn1 = BatchNorm2d(width)
         self.conv2 = SplitAttention(width, radix=radix)
         self.pool = nn.AvgPool2d(3, stride, padding=1) if stride > 1 else nn.Identity()
         self.conv3 = conv(width, out_width, kernel_size=1)
-        self.bn3 = nn.BatchNorm2d(out_width)
+        self.bn3 = BatchNorm2d(out_width)
         self.drop_path = DropPath(drop_path)
         self.downsample: nn.Module | None = None
         if stride > 1 or in_width != out_width:
             self.downsample = nn.Sequential(
                 nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False) if stride > 1 else nn.Identity(),
                 conv(in_width, out_width, kernel_size=1),
-                nn.BatchNorm2d(out_width),
+                BatchNorm2d(out_width),
             )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -146,10 +147,10 @@ def deep_stem(in_channels: int, *, stride: int) -> nn.Sequential:
     """Make the three convolutions that take the place of a single 7x7 one; a norm follows."""
     return nn.Sequential(
         conv(in_channels, STEM_WIDTH, kernel_size=3, stride=stride),
-        nn.BatchNorm2d(STEM_WIDTH),
+        BatchNorm2d(STEM_WIDTH),
         nn.ReLU(inplace=True),
         conv(STEM_WIDTH, STEM_WIDTH, kernel_size=3),
-        nn.BatchNorm2d(STEM_WIDTH),
+        BatchNorm2d(STEM_WIDTH),
         nn.ReLU(inplace=True),
         conv(STEM_WIDTH, 2 * STEM_WIDTH, kernel_size=3),
     )

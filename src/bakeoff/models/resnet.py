@@ -23,7 +23,7 @@ from bakeoff.errors import RecipeError, refuse_unknown
 from bakeoff.models import attention as plugins
 from bakeoff.models.frames import MakeBlock, ResidualNet, small_depths
 from bakeoff.models.layers import choose_stem, conv
-from bakeoff.models.norms import norm
+from bakeoff.models.norms import BatchNorm2d, norm
 
 # Their names give ours; the weights of a plug-in load where its options are the same.
 FROM_TIMM: Final = ((r"\.se\.", ".attention."),)
@@ -127,9 +127,9 @@ class BasicBlock(Block):
     def make_branch(self, in_width: int, width: int, *, stride: int) -> None:
         """Make two convolutions, each with its norm."""
         self.conv1 = conv(in_width, width, kernel_size=3, stride=stride)
-        self.bn1 = nn.BatchNorm2d(width)
+        self.bn1 = BatchNorm2d(width)
         self.conv2 = conv(width, width, kernel_size=3)
-        self.bn2 = nn.BatchNorm2d(width)
+        self.bn2 = BatchNorm2d(width)
 
     @property
     def last_norm(self) -> nn.Module:
@@ -150,11 +150,11 @@ class Bottleneck(Block):
     def make_branch(self, in_width: int, width: int, *, stride: int) -> None:
         """Make three convolutions, each with its norm; the stride is in the second."""
         self.conv1 = conv(in_width, width, kernel_size=1)
-        self.bn1 = nn.BatchNorm2d(width)
+        self.bn1 = BatchNorm2d(width)
         self.conv2 = conv(width, width, kernel_size=3, stride=stride)
-        self.bn2 = nn.BatchNorm2d(width)
+        self.bn2 = BatchNorm2d(width)
         self.conv3 = conv(width, width * self.expansion, kernel_size=1)
-        self.bn3 = nn.BatchNorm2d(width * self.expansion)
+        self.bn3 = BatchNorm2d(width * self.expansion)
 
     @property
     def last_norm(self) -> nn.Module:
@@ -173,7 +173,7 @@ def make_shortcut(in_width: int, out_width: int, *, stride: int, kind: str) -> n
         return None
     if kind == "A":
         return PadShortcut(out_width - in_width, stride=stride)
-    return nn.Sequential(conv(in_width, out_width, kernel_size=1, stride=stride), nn.BatchNorm2d(out_width))
+    return nn.Sequential(conv(in_width, out_width, kernel_size=1, stride=stride), BatchNorm2d(out_width))
 
 
 def small_resnet(

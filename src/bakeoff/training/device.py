@@ -150,6 +150,9 @@ def resolve(
     AcceleratorState._reset_state(reset_partial_state=True)  # two runs in one process may differ
     accelerator = Accelerator(cpu=kind.type == "cpu", mixed_precision="bf16" if half else "no")
     torch.set_num_threads(count)
+    kernels = kind.type == "cpu" and half and native.library() is not None
+    if kernels and compile == "auto":
+        compile = False  # the kernels gain more than the compiler does, and it would leave them aside
     compiled, note = ranks.first(lambda: _decide_compile(compile, kind, training_macs))
     return Device(
         kind=kind,
@@ -157,7 +160,7 @@ def resolve(
         threads=count,
         ranks=ranks,
         compiled=compiled,
-        kernels=kind.type == "cpu" and half and not compiled and native.library() is not None,
+        kernels=kernels and not compiled,
         note=note,
         accelerator=accelerator,
     )

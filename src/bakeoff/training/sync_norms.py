@@ -13,6 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from bakeoff.models.norms import BatchNorm2d
+
 
 class _Gather(torch.autograd.Function):
     """What each rank has, to all of them; a gradient goes back to where its tensor came from."""
@@ -64,5 +66,5 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
 def synchronise(network: nn.Module) -> None:
     """Have every batch norm of a network look at the whole batch; names and weights stay as they are."""
     for module in network.modules():
-        if type(module) is nn.BatchNorm2d:
+        if type(module) in (nn.BatchNorm2d, BatchNorm2d):
             module.__class__ = SyncedBatchNorm2d

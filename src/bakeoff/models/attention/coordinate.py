@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bakeoff.models.norms import BatchNorm2d
+
 NARROWEST = 8
 
 
@@ -26,7 +28,7 @@ class CoordinateAttention(nn.Module):
         super().__init__()
         narrow = max(NARROWEST, width // reduction)
         self.conv1 = nn.Conv2d(width, narrow, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(narrow)
+        self.bn1 = BatchNorm2d(narrow)
         self.conv_h = nn.Conv2d(narrow, width, 1)
         self.conv_w = nn.Conv2d(narrow, width, 1)
 

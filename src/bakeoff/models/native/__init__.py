@@ -34,7 +34,7 @@ ACTIVATIONS: Final = {"none": 0, "relu": 1, "gelu": 2}  # as kernels.c counts th
 class Shape(ctypes.Structure):
     """`struct shape` of kernels.c: pictures, map, channels, map of the result, filter, stride, padding."""
 
-    _fields_ = [  # noqa: RUF012 - ctypes wants a list
+    _fields_ = [
         (name, ctypes.c_int)
         for name in "num height width in out tall broad rows columns stride up left".split()  # noqa: SIM905
     ]
