@@ -189,6 +189,7 @@ def test_what_cannot_be_measured_says_why(name: str, kind: type[BakeoffError], s
         speed.measure(name, SMALL, device=device)
     assert type(caught.value) is kind
     assert said in str(caught.value)
+    assert caught.value.__context__ is None  # which would keep the network's tensors for as long as the error
 
 
 def broken(*, num_classes: int, in_channels: int) -> torch.nn.Module:

@@ -133,11 +133,12 @@ def measure(name: str, protocol: Protocol, *, device: Device, clock: Clock = tim
     try:
         return _measure(name, protocol, device=device, clock=clock)
     except BakeoffError as error:
-        raise error.inside(name) from error
+        failed = error.inside(name)
     except Exception as error:  # whatever a network raises, or a device that has no room for it
         said = " ".join(str(error).split())[:300]
         expected = f"a network that can be run on {protocol.batch_size} pictures at once on this device"
-        raise BakeoffError(name, found=f"{type(error).__name__}: {said}", expected=expected) from error
+        failed = BakeoffError(name, found=f"{type(error).__name__}: {said}", expected=expected)
+    raise failed  # out here it does not hold the frames of what failed, and these not their tensors
 
 
 def _measure(name: str, protocol: Protocol, *, device: Device, clock: Clock) -> Speed:
