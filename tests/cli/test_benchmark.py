@@ -139,6 +139,23 @@ def test_ctrl_c_shows_what_is_done(
         assert str(out) in said
 
 
+def test_all_are_held_to_the_best_that_the_machine_has_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    looks = iter([2e9, 5e9] * 2)
+    monkeypatch.setattr(speed, "peak_macs_per_s", lambda *_, **__: next(looks))
+    words = ["benchmark", tiny.PLAIN, "resnet_20", *QUICK, "--only", "inference"]
+    assert cli.run([*words, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["peak"]["macs_per_s"], told["peak"]["looks"]) == (5e9, [2e9, 5e9])
+    for row in told["models"]:
+        assert row["infer"]["share_of_peak"] == pytest.approx(row["infer"]["macs_per_s"] / 5e9)
+    assert cli.run(words) == 0
+    said = capsys.readouterr().out
+    assert "  peak     5 GMAC/s, by the product of two 32 x 32 matrices in float32 (the best of 2 looks" in said
+    assert "the worst 2)" in said
+
+
 def test_patterns_are_those_of_list() -> None:
     found = benchmarking._names(["ECA*", "eca_resnet_20", "resnet20", "resnet[15]0"])
     eca = [name for name in catalogue.MODELS if name.startswith("eca")]

@@ -221,19 +221,21 @@ def test_the_peak_is_that_of_the_fastest_product(device: Device, monkeypatch: py
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own count")
-def test_memory_is_what_the_work_holds_at_its_peak() -> None:
+@pytest.mark.parametrize("num", [0, 1, 4])
+def test_memory_is_what_the_work_holds_at_its_peak(num: int) -> None:
+    """With what was there before, each storage once; malloc may need more than is asked of it, never less."""
     held, mb = torch.ones(2_000_000), 64
 
     def work() -> None:
-        first = torch.ones(mb * 250_000)
-        del first
-        torch.ones(mb * 250_000)  # not beside the first: the peak is one of them
+        blocks = [torch.ones(mb * 250_000) for _ in range(num)]
+        del blocks
 
     work()
     found = memory.peak_mb(work, kind=torch.device("cpu"), held=[held, held[1:]])
     if found is None:
         pytest.skip("not to be told here")
-    assert mb + 8 == pytest.approx(found, abs=8)
+    assert num * mb + 8 <= found + 1
+    assert found <= 3 * num * mb + 8 + 8
 
 
 def test_memory_is_not_told_where_nobody_keeps_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

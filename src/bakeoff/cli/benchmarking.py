@@ -18,7 +18,7 @@ from bakeoff.errors import BakeoffError, RecipeError, refuse_unknown
 
 if TYPE_CHECKING:
     from bakeoff.training.device import Device
-    from bakeoff.training.speed import Protocol
+    from bakeoff.training.speed import Protocol, Speed
 
 ONLY = ("train", "inference")
 PRECISIONS = ("auto", "float32", "bf16")
@@ -28,13 +28,18 @@ _log = logging.getLogger(__name__)
 
 
 class _Results:
-    """What is known so far: a row a network, or why there is none; what the machine can do, once there is a row."""
+    """What is known so far: how fast each network is, or why nobody knows; what the machine could do after each."""
 
     def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
+        self.speeds: list[Speed] = []
+        self.peaks: list[float] = []
         self.errors: dict[str, BakeoffError] = {}
-        self.peak: float | None = None
         self.interrupted = False
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """A row a network, held to the best that the machine has shown."""
+        return [found.content(peak=max(self.peaks)) for found in self.speeds]
 
 
 def benchmark(
@@ -94,7 +99,7 @@ def benchmark(
     results = _Results()
     with _until_interrupted(results):
         _measure(names, protocol, place=place, out=out, results=results)
-    _conclude(results, _about(protocol, place, peak=results.peak), out=out, as_json=as_json)
+    _conclude(results, _about(protocol, place, peaks=results.peaks), out=out, as_json=as_json)
 
 
 def _names(asked: Sequence[str]) -> list[str]:
@@ -149,13 +154,13 @@ def _measure(
                 _log.info("%s", error)
                 results.errors[name] = error
                 continue
-            results.peak = results.peak or speed.peak_macs_per_s(place, seconds=protocol.seconds)
-            results.rows.append(found.content(peak=results.peak))
+            results.peaks.append(speed.peak_macs_per_s(place, seconds=protocol.seconds))
+            results.speeds.append(found)
             if out is not None:
                 write_atomically(out, timm_csv(results.rows, protocol).encode())
 
 
-def _about(protocol: "Protocol", place: "Device", *, peak: float | None) -> dict[str, Any]:
+def _about(protocol: "Protocol", place: "Device", *, peaks: Sequence[float]) -> dict[str, Any]:
     """Return what all rows have in common: the machine, and how it was measured."""
     from bakeoff.training import provenance, speed
 
@@ -168,7 +173,11 @@ def _about(protocol: "Protocol", place: "Device", *, peak: float | None) -> dict
             "num_classes": protocol.num_classes,
             "seconds": protocol.seconds,
         },
-        "peak": {"macs_per_s": peak, "by": f"the product of two {width} x {width} matrices in {place.precision}"},
+        "peak": {
+            "macs_per_s": max(peaks, default=None),
+            "looks": list(peaks),
+            "by": f"the product of two {width} x {width} matrices in {place.precision}",
+        },
     }
 
 
@@ -212,7 +221,7 @@ def _over(count: int | None, unit: float) -> float | None:
 def _conclude(results: _Results, about: Mapping[str, Any], *, out: Path | None, as_json: bool) -> None:
     """Print what was found, and end with the code that it deserves."""
     errors = list(results.errors.values())
-    if len(errors) == 1 and not results.rows and not results.interrupted:
+    if len(errors) == 1 and not results.speeds and not results.interrupted:
         raise errors[0]
     if as_json:
         failed = [
@@ -224,7 +233,7 @@ def _conclude(results: _Results, about: Mapping[str, Any], *, out: Path | None, 
         _print(results, about, out=out)
     if results.interrupted:
         raise KeyboardInterrupt
-    if not results.rows:
+    if not results.speeds:
         raise typer.Exit(errors[0].exit_code)
 
 
@@ -248,10 +257,12 @@ def _print(results: _Results, about: Mapping[str, Any], *, out: Path | None) -> 
         "network": f"{machine['precision']}, {machine['layout']}, {compiled}; pictures of {shape}, "
         f"{protocol['num_classes']} classes",
     }
-    if results.rows:
+    if results.speeds:
         lines["numbers"] = "medians, with the slowest and the fastest repeat"
-        lines["peak"] = f"{peak['macs_per_s'] / 1e9:,.1f} GMAC/s, by {peak['by']}, just now"
-    if out is not None and results.rows:
+        best, worst = (f"{look(peak['looks']) / 1e9:,.0f}" for look in (max, min))
+        looks = f"the best of {len(peak['looks'])} looks, one after each network; the worst {worst}"
+        lines["peak"] = f"{best} GMAC/s, by {peak['by']} ({looks})"
+    if out is not None and results.speeds:
         lines["table"] = str(out)
     for key, value in lines.items():
         console.print(f"  {key:<8} {value}", markup=False)
