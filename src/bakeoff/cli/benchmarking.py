@@ -96,10 +96,11 @@ def benchmark(
         train=only != "inference",
         infer=only != "train",
     )
-    results = _Results()
+    about, results = _about(protocol, place), _Results()
     with _until_interrupted(results):
         _measure(names, protocol, place=place, out=out, results=results)
-    _conclude(results, _about(protocol, place, peaks=results.peaks), out=out, as_json=as_json)
+    about["peak"] |= {"macs_per_s": max(results.peaks, default=None), "looks": results.peaks}
+    _conclude(results, about, out=out, as_json=as_json)
 
 
 def _names(asked: Sequence[str]) -> list[str]:
@@ -160,7 +161,7 @@ def _measure(
                 write_atomically(out, timm_csv(results.rows, protocol).encode())
 
 
-def _about(protocol: "Protocol", place: "Device", *, peaks: Sequence[float]) -> dict[str, Any]:
+def _about(protocol: "Protocol", place: "Device") -> dict[str, Any]:
     """Return what all rows have in common: the machine, and how it was measured."""
     from bakeoff.training import provenance, speed
 
@@ -173,11 +174,7 @@ def _about(protocol: "Protocol", place: "Device", *, peaks: Sequence[float]) -> 
             "num_classes": protocol.num_classes,
             "seconds": protocol.seconds,
         },
-        "peak": {
-            "macs_per_s": max(peaks, default=None),
-            "looks": list(peaks),
-            "by": f"the product of two {width} x {width} matrices in {place.precision}",
-        },
+        "peak": {"by": f"a product of two {width} x {width} matrices in {place.precision}"},
     }
 
 
@@ -260,8 +257,8 @@ def _print(results: _Results, about: Mapping[str, Any], *, out: Path | None) -> 
     if results.speeds:
         lines["numbers"] = "medians, with the slowest and the fastest repeat"
         best, worst = (f"{look(peak['looks']) / 1e9:,.0f}" for look in (max, min))
-        looks = f"the best of {len(peak['looks'])} looks, one after each network; the worst {worst}"
-        lines["peak"] = f"{best} GMAC/s, by {peak['by']} ({looks})"
+        looks = f"the best of {len(peak['looks'])} looks, one a network; worst {worst}"
+        lines["peak"] = f"{best} GMAC/s in {peak['by']} ({looks})"
     if out is not None and results.speeds:
         lines["table"] = str(out)
     for key, value in lines.items():
