@@ -217,7 +217,7 @@ def test_the_peak_is_that_of_the_fastest_product(device: Device, monkeypatch: py
 
     monkeypatch.setattr(torch, "mm", mm)
     assert speed.peak_macs_per_s(device, seconds=3.0, clock=watch) == 8**3 / 0.5
-    assert next(ticks) == 3 + 1 + 3
+    assert next(ticks) == 3 + 1 + 10
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own count")

@@ -25,6 +25,7 @@ from bakeoff.training.stopwatch import CALLS, REPEATS, Clock, Timing, Work, time
 
 TRAINING = 3  # training takes this many times the multiply-adds of a forward pass: two more of that size backward
 PEAK_WIDTHS = {"cpu": 2048, "cuda": 8192}  # of the square matrices whose product is the peak; elsewhere the smaller
+LOOKS = (10, 100)  # repeats of that product: the more and the shorter, the surer one of them is undisturbed
 # Small, so that no network leaves the finite numbers or learns the noise by heart: both change the speed.
 LR, WEIGHT_DECAY = 1e-4, 5e-4
 
@@ -256,9 +257,7 @@ def peak_macs_per_s(device: Device, *, seconds: float, clock: Clock = time.perf_
     a, b = (torch.randn(width, width, generator=draw).to(kind, dtype) for _ in range(2))
     out = torch.empty_like(a)
     with _as_convolutions(kind):
-        timing = timed(
-            lambda: torch.mm(a, b, out=out), seconds=seconds, repeats=REPEATS, wait=waiter(kind), clock=clock
-        )
+        timing = timed(lambda: torch.mm(a, b, out=out), seconds=seconds, repeats=LOOKS, wait=waiter(kind), clock=clock)
     return float(width**3 / min(timing.steps_s))
 
 
