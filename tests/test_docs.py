@@ -37,11 +37,12 @@ DOCS = (
     "docs/explain.md",
     "docs/demo.md",
     "docs/export.md",
+    "docs/benchmark.md",
     "docs/scaling.md",
 )
 PAGES = (*READMES, *("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LOG.md"), *DOCS)
 OWN_PICTURES = ("doctor", "predict", "explain", "demo", "export")
-VERBS = ("train", "resume", "eval", "list", "show", *OWN_PICTURES, "distill", "study", "compare", "report")
+VERBS = ("train", "resume", "eval", "list", "show", *OWN_PICTURES, "distill", "study", "compare", "report", "benchmark")
 VARIANTS = {section: Recipe.model_fields[section] for section in ("optimizer", "schedule", "objective")}
 
 

@@ -34,6 +34,14 @@ LOOKS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "macs": ("MACs", "{:,}".format),
     "val_top1": ("val top-1 (%)", lambda value: f"{100 * value:.2f}"),
     "test_top1": ("test top-1 (%)", lambda value: f"{100 * value:.2f}"),
+    "images_per_s": ("images/s", lambda value: significant(value)),
+    "least_images_per_s": ("slowest", lambda value: significant(value)),
+    "most_images_per_s": ("fastest", lambda value: significant(value)),
+    "step_ms": ("step\n(ms)", "{:.2f}".format),
+    "share_of_peak": ("of peak\n(%)", lambda value: f"{100 * value:.1f}"),
+    "memory_mb": ("memory\n(MB)", "{:,.0f}".format),
+    "single_ms": ("1 picture\n(ms)", "{:.2f}".format),
+    "single_p95_ms": ("95 % in\n(ms)", "{:.2f}".format),
     "paper": ("paper", lambda value: value.partition(",")[0]),
 }
 FOR_MACHINES = ("file", "folder", "year")  # the year stands with the paper
@@ -142,6 +150,11 @@ def print_record(record: "Record", *, pictures: Sequence[Path] = ()) -> None:
         out.print(f"  picture  {picture}", markup=False)
     if summary:
         out.print(f"  summary  {record.folder / 'evaluation_summary.json'}", markup=False)
+
+
+def significant(value: float) -> str:
+    """Return a number with three digits, or as a whole number where it has more."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def duration(seconds: float) -> str:

@@ -15,6 +15,7 @@ import typer
 import bakeoff
 from bakeoff import catalogue, library
 from bakeoff.cli import (
+    benchmarking,
     distilling,
     doctoring,
     explaining,
@@ -54,6 +55,7 @@ app.command(name="doctor", context_settings=OPEN)(doctoring.doctor)
 app.command(name="export", context_settings=OPEN)(exporting.export)
 app.command(name="explain", context_settings=OPEN)(explaining.explain)
 app.command(name="demo", context_settings=OPEN)(showing.demo)
+app.command(name="benchmark")(benchmarking.benchmark)
 app.command(name="compare")(reporting.compare)
 app.command(name="report")(reporting.report)
 

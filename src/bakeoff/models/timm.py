@@ -25,11 +25,7 @@ def build(name: str, *, num_classes: int, in_channels: int, image_size: int, **o
     Raises:
         RecipeError: timm is not installed, has no such network, or cannot use an option.
     """
-    where = "model.name"
-    timm = _timm(name, where=where)
-    if not timm.is_model(name):
-        hint = nearest(name, timm.list_models())
-        raise RecipeError(where, found=f"'{TIMM}{name}'", expected="a network that timm has", hint=hint)
+    timm = require(name)
     for key in REFUSED:
         if key in options:
             expected = "an option of the network itself: it is built fresh, and gives logits"
@@ -44,6 +40,20 @@ def build(name: str, *, num_classes: int, in_channels: int, image_size: int, **o
         raise RecipeError("model", found=found, expected="options that timm can use") from error
     assert isinstance(network, nn.Module)
     return network
+
+
+def require(name: str) -> ModuleType:
+    """Return timm, which has a network of this name (without the prefix).
+
+    Raises:
+        RecipeError: timm is not installed, or has no such network.
+    """
+    where = "model.name"
+    timm = _timm(name, where=where)
+    if not timm.is_model(name):
+        hint = nearest(name, timm.list_models())
+        raise RecipeError(where, found=f"'{TIMM}{name}'", expected="a network that timm has", hint=hint)
+    return timm
 
 
 def pretrained(name: str) -> tuple[nn.Module, dict[str, Any]]:

@@ -162,7 +162,8 @@ def outline(recipe: Recipe, *, plugin: str | None) -> nn.Module:
     with torch.device("meta"):
         network = build(recipe, num_classes=declared.num_classes, image_shape=declared.image_shape, plugin=plugin)
     if not catalogue.is_plugin(recipe.model.name):
-        _show_batch(network, declared, num=min(2, recipe.batch_size // recipe.accumulate))
+        num = min(2, recipe.batch_size // recipe.accumulate)
+        show_batch(network, num=num, image_shape=declared.image_shape, num_classes=declared.num_classes)
     return network
 
 
@@ -172,18 +173,29 @@ def check(recipe: Recipe, *, plugin: str | None) -> None:
         outline(recipe, plugin=plugin)
 
 
-def _show_batch(network: nn.Module, dataset: catalogue.Dataset, *, num: int) -> None:
-    expected = f"a network that trains on {num or 1} of them at once and gives {dataset.num_classes} logits for each"
+def show_batch(network: nn.Module, *, num: int, image_shape: Shape, num_classes: int) -> None:
+    """Show a batch without numbers to a network on the meta device, and look at the shape of its answer.
+
+    Args:
+        network: on the meta device; it is left training.
+        num: pictures; one alone is shown to it training, since there batch norm may refuse it.
+        image_shape: of each.
+        num_classes: logits that each must get.
+
+    Raises:
+        RecipeError: it cannot take them, or gives something else.
+    """
+    expected = f"a network that trains on {num or 1} of them at once and gives {num_classes} logits for each"
     try:
         with torch.no_grad():
             # Only a batch of one meets what evaluation would not, and there batch norm takes half the time.
-            answer = network.train(num == 1)(torch.empty(num, *dataset.image_shape, device="meta"))
+            answer = network.train(num == 1)(torch.empty(num, *image_shape, device="meta"))
             network.train()
         shape = tuple(answer.shape)
     except Exception as error:  # whatever a network raises that cannot use them
-        found = f"pictures of {'x'.join(map(str, dataset.image_shape))} ({type(error).__name__}: {error})"
+        found = f"pictures of {'x'.join(map(str, image_shape))} ({type(error).__name__}: {error})"
         raise RecipeError("model", found=found, expected=expected) from error
-    if shape != (num, dataset.num_classes):
+    if shape != (num, num_classes):
         raise RecipeError("model", found=f"an answer of the shape {shape}", expected=expected)
 
 
