@@ -182,6 +182,24 @@ def test_seed_and_epoch_change_the_batches(seed_and_epoch: tuple[int, int]) -> N
     assert not equal(list(batches().epoch(0)), list(batches(seed=seed).epoch(epoch)))
 
 
+def test_pictures_grow_over_a_run() -> None:
+    made = batches(augment=Augment(resolution=((0.25, 8), (0.75, 9))), mix=Mix(), epochs=4)
+    whole = batches(augment=Augment(), mix=Mix())
+    sides = []
+    for epoch in range(4):
+        for batch, full in zip(made.epoch(epoch), whole.epoch(epoch), strict=True):
+            sides.append(batch.x.shape[2:])
+            assert torch.equal(batch.labels, full.labels)
+            assert batch.x.is_contiguous(memory_format=torch.channels_last)
+            if batch.x.shape == full.x.shape:
+                assert torch.equal(batch.x, full.x)
+            else:  # shrinking keeps what is constant, and about the mean
+                torch.testing.assert_close(batch.x.mean((2, 3)), full.x.mean((2, 3)), rtol=0, atol=0.25)
+    assert list(dict.fromkeys(sides)) == [(8, 8), (9, 9), (10, 12)]
+    with pytest.raises(RecipeError, match=r"augment\.resolution.*11 px.*at most the images' 10 px"):
+        batches(augment=Augment(resolution=((0.5, 11),)))
+
+
 def test_global_random_state_is_neither_read_nor_moved() -> None:
     torch.manual_seed(0)
     first, state = list(batches().epoch(0)), torch.get_rng_state()

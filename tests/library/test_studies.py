@@ -40,7 +40,7 @@ ONE_MODEL_AN_ARM = {
 PAGE = Path(__file__).parents[2] / "docs" / "how-to-write-a-study.md"
 DISTILLATIONS = {"distill-losses", "distill-small"}
 OF_OWN_PICTURES = {"traffic-signs"}
-BY_SETTINGS = {"augmentation", "learning-rate", "optimizers", "optimizers-tuned", "schedule"}
+BY_SETTINGS = {"augmentation", "learning-rate", "optimizers", "optimizers-tuned", "schedule", "speed-ingredients"}
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,11 @@
+from unittest import mock
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from bakeoff import models, optim
+from bakeoff.optim import muon
 from bakeoff.optim.muon import Muon, hidden_weights, orthogonalise
 
 
@@ -120,3 +123,46 @@ def test_it_learns(rest: str) -> None:
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.1
+
+
+@pytest.mark.parametrize("shape", [(256, 600), (600, 256), (300, 2000)])
+def test_a_large_matrix_goes_through_its_gram_as_near_to_the_exact_result_as_directly(shape: tuple[int, int]) -> None:
+    left, _, right = torch.linalg.svd(gradients(shape, step=4), full_matrices=False)
+    matrix = left @ torch.diag(torch.logspace(0, -3, min(shape))) @ right  # as uneven as gradients are
+    exact = matrix.double() / matrix.double().norm()
+    exact = exact.mT if shape[0] > shape[1] else exact
+    for _ in range(muon.NUM_ITERATIONS):
+        gram = exact @ exact.mT
+        exact = muon.A * exact + (muon.B * gram + muon.C * gram @ gram) @ exact
+    exact = exact.mT if shape[0] > shape[1] else exact
+
+    def away(found: Tensor) -> float:
+        return float((found.double() - exact).norm() / exact.norm())
+
+    with mock.patch.object(muon, "LARGE", 10_000):
+        directly = away(orthogonalise(matrix[None])[0])
+    through = away(orthogonalise(matrix[None])[0])
+    assert through != directly
+    assert through < max(1.2 * directly, 0.1)
+
+
+def test_unit_filters_have_one_norm_before_they_are_moved_and_no_decay() -> None:
+    start, gradient = gradients((8, 4, 3, 3), step=1), gradients((8, 4, 3, 3), step=2)
+    moved = []
+    for scale in (1.0, 7.0):
+        p = nn.Parameter(start * scale)
+        p.grad = gradient.clone()
+        Muon([muon_group([p], unit_filters=True, lr=0.3, momentum=0.0, nesterov=False)]).step()
+        moved.append(p.detach())
+    torch.testing.assert_close(*moved)  # only the direction of what it was counts
+    direction = orthogonalise(gradient.flatten(1)[None])[0].reshape(start.shape)
+    torch.testing.assert_close(moved[0], start * (8**0.5 / start.norm()) - 0.3 * direction)
+
+
+def test_biases_have_a_rate_of_their_own_where_one_is_asked_for() -> None:
+    model = models.build("speednet", num_classes=10, widths=(16, 16, 16))
+    built = optim.build("muon", model, lr=0.2, weight_decay=0.1, rest="sgd", rest_lr=0.03, bias_lr=5.0)
+    rates = {group["lr"]: {p.ndim for p in group["params"]} for group in built.param_groups}
+    assert rates == {0.2: {4}, 0.03: {2}, 5.0: {1}}
+    assert {group["weight_decay"] for group in built.param_groups if group["lr"] == 5.0} == {0.0}
+    assert model.whiten.weight not in [p for g in built.param_groups for p in g["params"]]

@@ -24,7 +24,8 @@ from bakeoff.errors import RecipeError
 
 T = TypeVar("T")
 
-AHEAD = 2  # batches read ahead of the step that is running
+AHEAD = 2  # batches, or groups of small ones, that are read ahead of the step that is running
+TOGETHER_BYTES = 2 * 2**20  # of pictures that are made at a time: a call costs as much as some fifty pictures of 32 px
 CHUNK_BYTES = 64 * 2**20  # copied to a device at a time, to need little memory on the way
 
 
@@ -96,6 +97,9 @@ class Batches:
         self._labels = torch.from_numpy(np.array(data.labels)).to(device)
         self._one_hot = torch.eye(len(data.classes), device=device)
         num_bytes = len(data) * channels * height * width
+        # What is done to each picture by itself is done to several batches at once, where they are small.
+        of_batch = batch_size * channels * height * width
+        self._together = max(1, TOGETHER_BYTES // of_batch) if share is None else 1
         self._resident = fits(num_bytes, device) if resident is None else resident
         on_device = self._resident and device.type != "cpu"
         self._pixels_on_device = copy_to(device, data) if on_device else None
@@ -111,32 +115,39 @@ class Batches:
             draws = Draws(seed=self.seed, epoch=epoch, index=order)
         plan = self.augment.plan(draws, height=self._height, width=self._width).to(self.device)
         order_on_device = order.to(self.device)
-        steps = range(first_step, self.steps_per_epoch)
+        starts = range(first_step, self.steps_per_epoch, self._together)
+        groups = [range(start, min(start + self._together, self.steps_per_epoch)) for start in starts]
 
-        def rows(step: int) -> slice | Tensor:
-            first = step * self.batch_size
-            return slice(first, first + self.batch_size) if self._share is None else first + self._share.made
+        def rows(group: range) -> slice | Tensor:
+            first, last = group.start * self.batch_size, group.stop * self.batch_size
+            return slice(first, last) if self._share is None else first + self._share.made
 
-        def read(step: int) -> Tensor:
+        def read(number: int) -> Tensor:
+            here = rows(groups[number])
             if self._pixels_on_device is not None:
-                return self._pixels_on_device[order_on_device[rows(step)]]
-            pixels = torch.from_numpy(self._data.pixels(order[rows(step)].numpy()))
+                return self._pixels_on_device[order_on_device[here]]
+            pixels = torch.from_numpy(self._data.pixels(order[here].numpy()))
             return pixels.pin_memory() if self.device.type == "cuda" else pixels
 
-        with closing(read_ahead(read, steps, num=0 if self._resident else AHEAD)) as pixels:
-            for step, here in zip(steps, pixels, strict=True):
-                yield self._batch(here, plan[rows(step)], order_on_device[rows(step)], epoch=epoch, step=step)
+        with closing(read_ahead(read, range(len(groups)), num=0 if self._resident else AHEAD)) as pixels:
+            for group, here in zip(groups, pixels, strict=True):
+                x = self._pictures(here, plan[rows(group)], epoch=epoch)
+                labels = self._labels[order_on_device[rows(group)]]
+                targets = self._one_hot[labels]
+                for step, part in zip(group, range(0, len(x), len(x) // len(group)), strict=True):
+                    one = slice(part, part + len(x) // len(group))
+                    yield self._batch(x[one], targets[one], labels[one], epoch=epoch, step=step)
 
-    def _batch(self, pixels: Tensor, plan: Plan, index: Tensor, *, epoch: int, step: int) -> Batch:
-        """Turn pixels uint8 [b h w c] into a batch."""
-        pixels = self.augment(pixels.to(self.device, non_blocking=True), plan)
-        x = self._normalise(pixels)
+    def _pictures(self, pixels: Tensor, plan: Plan, *, epoch: int) -> Tensor:
+        """Turn pixels uint8 [n h w c] into what a network sees of them before they are mixed."""
+        x = self._normalise(self.augment(pixels.to(self.device, non_blocking=True), plan))
         for box in plan.boxes:
             x = blank(x, box)
-        labels = self._labels[index]
-        if side := self.augment.side(epoch / self._epochs):
-            x = shrink(x, side)
-        x, targets = self.mix(x, self._one_hot[labels], seed=self.seed, epoch=epoch, step=step)
+        side = self.augment.side(epoch / self._epochs)
+        return x if side is None else shrink(x, side)
+
+    def _batch(self, x: Tensor, targets: Tensor, labels: Tensor, *, epoch: int, step: int) -> Batch:
+        x, targets = self.mix(x, targets, seed=self.seed, epoch=epoch, step=step)
         if self._share is None:
             return Batch(x, targets, labels)
         own = self._share.own.to(self.device)
