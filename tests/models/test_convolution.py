@@ -26,7 +26,7 @@ def layers(num_in: int, num_out: int, **options: int) -> tuple[Convolution, torc
 @pytest.mark.parametrize("kernel_size", [1, 2, 3, 5])
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("size", [(2, 2), (3, 5), (7, 7), (8, 4), (11, 9), (16, 16)])
-@pytest.mark.parametrize("num", [1, 5, 37, 64])
+@pytest.mark.parametrize("num", [1, 37])
 def test_result_and_gradients_are_torchs(kernel_size: int, stride: int, size: tuple[int, int], num: int) -> None:
     if min(size) + 2 * (kernel_size // 2) < kernel_size:
         pytest.skip("the filter does not fit")

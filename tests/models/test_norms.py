@@ -59,7 +59,7 @@ def test_training_is_torchs(
     for name in ("weight", "bias"):
         assert apart(getattr(ours, name).grad, getattr(theirs, name).grad) < 1e-4
     for name in ("running_mean", "running_var", "num_batches_tracked"):
-        torch.testing.assert_close(getattr(ours, name), getattr(theirs, name), rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(getattr(ours, name), getattr(theirs, name), rtol=1e-5, atol=1e-5)
 
 
 @needs_kernels

@@ -8,12 +8,14 @@ A change here is a change of the numbers that people get. Where it is meant, say
 import json
 import os
 import platform
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from bakeoff.models import native
 from bakeoff.recipe import resolve
 from bakeoff.training import assembly, loop
 from bakeoff.training.loop import Position
@@ -85,6 +87,21 @@ def test_every_case_is_in_the_file_and_none_is_a_copy_of_another() -> None:
     assert len({tuple(found[:20]) for found in golden.values()}) == len(golden) - 1  # "digits" is with sgd
     assert golden["digits"][:20] == golden["digits, sgd"]
     assert all(sum(golden[case][-5:]) < 5 * golden[case][0] for case in ("cifar100", "digits"))
+
+
+@pytest.mark.skipif(not native.has_tiles(), reason="no matrix unit (AMX)")
+@pytest.mark.parametrize("name", ["resnet_20", "resnet10"])
+def test_half_precision_by_our_kernels_agrees_with_float32_in_twenty_steps(name: str) -> None:
+    def first(*overrides: str) -> list[float]:
+        recipe = resolve(name, overrides=[*BASE, *DIGITS, "lr=0.02", "cutmix=0", *overrides])
+        parts = assembly.assemble(recipe, assembly.load(recipe), plugin=None, root=Path())
+        assert parts.device.kernels == ("precision=bf16" in overrides)
+        position = Position.at_start(parts)
+        torch.manual_seed(0)
+        return [float(position.losses[position.step_in_epoch - 1]) for _ in islice(loop.epoch(parts, position), 20)]
+
+    for half, full in zip(first("precision=bf16"), first(), strict=True):
+        assert abs(half - full) < 0.01 * full
 
 
 if __name__ == "__main__":
