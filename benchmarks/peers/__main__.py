@@ -19,6 +19,7 @@ from bakeoff.training import device, provenance
 from benchmarks import peers, written
 from benchmarks.peers import contests, growth, plots, tables
 from benchmarks.peers.contests import Bench, Result
+from benchmarks.peers.lane import PeerFailed
 from benchmarks.peers.task import CLASSES, LR, MODULES, MOMENTUM, OURS, WAYS, WEIGHT_DECAY, paths
 
 PARTS: dict[str, Callable[[Bench], Iterator[Result]]] = {
@@ -33,9 +34,9 @@ PARTS: dict[str, Callable[[Bench], Iterator[Result]]] = {
 MODELS = ("resnet_20", "resnet18", "convnext_tiny")
 PACKAGES = ("torchvision", "lightning", "pytorch-ignite", "transformers", "timm", "pillow")
 NEEDED = {"lightning": "lightning", "ignite": "ignite", "transformers": "transformers", "timm": "timm"}
-# For a trial that takes as long as the processes take to start; its numbers say nothing.
+# For a trial that takes little more than the processes take to start; its numbers say nothing.
 QUICK: dict[str, Any] = {
-    "models": ["resnet_20"], "rounds": 1, "seconds": 0.1, "workers": (0,), "fixed_images": 512,
+    "rounds": 1, "seconds": 0.1, "workers": (0,), "fixed_images": 512,
     "sizes": (5_000, 10_000), "runs": (1,), "run_images": 512,
 }  # fmt: skip
 
@@ -66,24 +67,26 @@ def options() -> argparse.ArgumentParser:
     """Return the command line."""
     parser = argparse.ArgumentParser(description=peers.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--models", nargs="+", default=list(MODELS))
+    parser.add_argument("--models", nargs="+", help=f"default: {' '.join(MODELS)}; of a trial, the first")
     parser.add_argument("--peers", nargs="+", choices=[peer for peer in MODULES if peer != OURS])
-    parser.add_argument("--classes", nargs="+", choices=CLASSES, default=list(CLASSES))
+    parser.add_argument("--classes", nargs="+", choices=CLASSES, help="default: all; of a trial, the first")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="of raw work in a turn, about")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--report", type=Path, default=written.dated("peers"))
-    parser.add_argument("--quick", action="store_true", help="a trial: little of everything, in a temporary folder")
+    parser.add_argument("--quick", action="store_true", help="a trial of minutes, in a temporary folder")
     return parser
 
 
 def bench(chosen: argparse.Namespace, folder: Path) -> Bench:
     """Return what to measure."""
-    settings = {"models": chosen.models, "rounds": chosen.rounds, "seconds": chosen.seconds}
+    first = slice(1 if chosen.quick else None)
+    models, classes = chosen.models or MODELS[first], chosen.classes or CLASSES[first]
+    settings = {"models": models, "rounds": chosen.rounds, "seconds": chosen.seconds}
     return Bench(
         peers=[OURS, *(chosen.peers or [peer for peer in MODULES if peer != OURS])],
-        classes=chosen.classes,
+        classes=classes,
         batch_size=chosen.batch,
         threads=chosen.threads,
         folder=folder,
@@ -108,9 +111,14 @@ def main(arguments: Sequence[str]) -> None:
         lay_out(folder)
         asked = bench(chosen, folder)
         for name in chosen.only:
-            for result in PARTS[name](asked):
-                content["measured"][name] = result
-                written.write(report, **content)  # at each stage: a failure in the next loses nothing
+            try:
+                for result in PARTS[name](asked):
+                    content["measured"][name] = result
+                    written.write(report, **content)  # at each stage: a failure in the next loses nothing
+            except PeerFailed as failure:  # bakeoff itself, without which there is nothing to compare with
+                content["about"].setdefault("stopped", {})[name] = str(failure)
+                asked.say(name, "stopped:", failure)
+                written.write(report, **content)
             report.with_suffix(".md").write_text(tables.page(content), encoding="utf-8")
             plots.save(json.loads(report.read_text(encoding="utf-8"))["measured"], report)
     print(report)

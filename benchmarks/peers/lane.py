@@ -191,7 +191,10 @@ def _serve(pipe: Connection, spec: Spec) -> None:
     os.dup2(log, sys.stderr.fileno())
     lane: Lane | None = None
     while True:
-        verb, options = pipe.recv()
+        try:
+            verb, options = pipe.recv()
+        except EOFError:  # the command was killed
+            return
         if verb == "end":
             return
         try:

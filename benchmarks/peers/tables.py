@@ -165,6 +165,7 @@ def page(content: Found) -> str:
         "Medians (range, number of rounds kept). What the classes and the parts are: benchmarks/peers/__init__.py.",
         "",
     ]
+    lines += [f"Stopped in the part {name}: {words}\n" for name, words in about.get("stopped", {}).items()]
     parts = {
         "training": lambda found: in_rounds("Training", found),
         "evaluation": lambda found: in_rounds("Evaluation", found),
