@@ -24,15 +24,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.nn.functional as F
+import numpy as np
 from torch import Tensor, nn
 
 from bakeoff.data.batches import Batch
+from bakeoff.data.images import ImageSet
 from bakeoff.recipe import resolve
 from bakeoff.results.store import Run
 from bakeoff.training import assembly, loop, provenance
@@ -40,8 +39,9 @@ from bakeoff.training.loop import Parts, Position
 from bakeoff.training.run import new_trainer
 from bakeoff.training.signals import StopRequest
 from bakeoff.training.trainer import Trainer
+from benchmarks import shortest, written
+from benchmarks.rounds import alike, timed
 
-REPORTS = Path(__file__).parent / "reports"
 BATCH = 128
 
 
@@ -63,35 +63,44 @@ def bare(*, num_classes: int, in_channels: int) -> nn.Module:
     return Bare(num_classes)
 
 
-def set_up(model: str, *, steps: int, batch_size: int, folder: Path, threads: int, compile: bool) -> Trainer:
-    """Return a trainer of `steps` steps an epoch on real CIFAR-100, all augmentation of its card on."""
+def set_up(
+    model: str,
+    *,
+    steps: int,
+    batch_size: int,
+    folder: Path,
+    threads: int,
+    compile: bool,
+    other: Sequence[str] = (),
+    images: ImageSet | None = None,
+) -> Trainer:
+    """Return a trainer of `steps` steps an epoch on real CIFAR-100, all augmentation of its card on.
+
+    `other` settings lie over those of here; `images` are trained on instead, all of them.
+    """
     settings = [
         "data=cifar100", "protocol=paper", f"data.limit={steps * batch_size}", f"batch_size={batch_size}",
         "epochs=1000", f"threads={threads}", f"compile={str(compile).lower()}", "device=cpu",
-        "augment.crop_padding=4", "augment.flip=random", "lr=0.01", "label_smoothing=0", "cutmix=0",
+        "augment.crop_padding=4", "augment.flip=random", "lr=0.01", "label_smoothing=0", "cutmix=0", *other,
     ]  # fmt: skip
     recipe = resolve(model, overrides=settings, plugins=True)
-    share = assembly.load(recipe)
+    share = assembly.load(recipe) if images is None else everything(images)
     parts = assembly.assemble(recipe, share, plugin=model, root=folder)
     return new_trainer(recipe, Run(folder), share, parts, stop=StopRequest(), tell=lambda _: None)
 
 
+def everything(images: ImageSet) -> assembly.Share:
+    """Return a share that trains on all images and validates on none."""
+    index, nothing = np.arange(len(images)), np.arange(0)
+    return assembly.Share(
+        source_fingerprint=images.fingerprint, train_index=index, val_index=nothing, train=images, val=None
+    )
+
+
 def raw_step(parts: Parts, batch: Batch) -> Tensor:
     """Take the shortest step that trains the same."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=parts.device.precision == "bf16"):
-        logits = parts.model(batch.x)
-    loss = F.cross_entropy(logits.float(), batch.targets)
-    loss.backward()
-    parts.optimizer.step()
-    parts.optimizer.zero_grad(set_to_none=True)
-    return loss.detach()
-
-
-def timed(work: Callable[[], object]) -> float:
-    """Return seconds."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+    half = parts.device.precision == "bf16"
+    return shortest.training_step(parts.model, parts.optimizer, batch.x, batch.targets, half=half)
 
 
 def one_epoch(trainer: Trainer) -> None:
@@ -115,7 +124,7 @@ def rounds(trainer: Trainer, *, num: int) -> list[tuple[float, float]]:
     kept = []
     for _ in range(num):
         before, ours, after = timed(raw), timed(lambda: one_epoch(trainer)), timed(raw)
-        if abs(before - after) <= 0.1 * min(before, after):
+        if alike(before, after):
             kept.append(((before + after) / 2 / steps, ours / steps))
     return kept
 
@@ -244,13 +253,11 @@ def main(arguments: Sequence[str]) -> None:
             "efficiency": lambda: efficiency(num=chosen.rounds, folder=folder, threads=threads),
             "fixed": lambda: fixed(num=chosen.rounds, folder=folder),
         }
-        REPORTS.mkdir(exist_ok=True)
-        report = REPORTS / f"{datetime.now(UTC):%Y-%m-%d}-loop.json"
+        report = written.dated("loop")
         measured: dict[str, Any] = {}
         for name in chosen.only:
             measured[name] = measure[name]()
-            text = json.dumps({"about": about, "measured": measured}, indent=2) + "\n"
-            report.write_text(text, encoding="utf-8")  # after each: a failure in the next loses nothing
+            written.write(report, about=about, measured=measured)  # after each: a failure in the next loses nothing
     print(report)
 
 

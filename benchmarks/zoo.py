@@ -22,7 +22,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -36,9 +35,10 @@ from torch import nn
 from bakeoff import catalogue, models
 from bakeoff.models.cost import fingerprint
 from bakeoff.training import device, provenance
+from benchmarks import written
+from benchmarks.rounds import alike
 from tests.reference.oracles import coatnet, convnext, cspresnet, ghostnet, gmlp, mlp_mixer, resnest
 
-REPORTS = Path(__file__).parent / "reports"
 CLASSES = 10
 
 
@@ -99,11 +99,6 @@ def step(network: nn.Module, *, batch: int, precision: str, training: bool) -> C
             network.zero_grad(set_to_none=True)
 
     return work
-
-
-def alike(one: float, other: float) -> bool:
-    """Tell whether the machine was as fast both times."""
-    return max(one, other) <= 1.1 * min(one, other)
 
 
 def timed(work: Callable[[], None], *, steps: int) -> float:
@@ -202,7 +197,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--seconds", type=float, default=0.6, help="length of one segment, about")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--report", type=Path, default=REPORTS / f"{datetime.now(UTC):%Y-%m-%d}-zoo.json")
+    parser.add_argument("--report", type=Path, default=written.dated("zoo"))
     chosen = parser.parse_args(arguments)
     here = device.resolve(
         device="cpu", precision="bf16", compile=False, threads=chosen.threads, deterministic=True,
@@ -216,7 +211,7 @@ def main(arguments: Sequence[str]) -> None:
     for name, first in distinct(names).items():
         measured[name] = {"same_as": first} if first != name else measure(name, **settings)
         print(name, json.dumps(measured[name]), flush=True)
-        report.write_text(json.dumps({"about": about, "measured": measured}, indent=1) + "\n", encoding="utf-8")
+        written.write(report, about=about, measured=measured, indent=1)
     print(report)
 
 
