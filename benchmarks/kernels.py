@@ -3,7 +3,7 @@
     python -m benchmarks.kernels [--rounds 11] [--threads N] [--only layers steps]
 
 Protocol: rounds of torch, ours, ours, torch in one process, bfloat16 and channels-last on both sides, nothing else
-running; a round whose two of a kind differ by more than 15 % is dropped; medians of ratios inside rounds, with the
+running; a round whose two of a kind differ by more than 10 % is dropped; medians of ratios inside rounds, with the
 smallest and the largest. A step is forward, cross-entropy, backward and SGD, on one batch held in memory. Before
 timing, 20 steps of both and of float32 are compared: the losses must agree. The result is written to
 benchmarks/reports/, with machine and versions.
@@ -12,13 +12,9 @@ benchmarks/reports/, with machine and versions.
 import argparse
 import json
 import os
-import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -31,8 +27,9 @@ from bakeoff.models import native
 from bakeoff.models.convolution import Convolution
 from bakeoff.training import device as place
 from bakeoff.training import provenance
+from benchmarks import shortest, written
+from benchmarks.rounds import Segment, alike, spread, timed
 
-REPORTS = Path(__file__).parent / "reports"
 # Pictures, channels in and out, side of the map, stride: of ResNet-18, ResNet-20 and SpeedNet.
 LAYERS = (
     (128, 32, 32, 16, 1), (128, 64, 64, 8, 1), (64, 64, 64, 32, 1), (64, 128, 128, 16, 1), (64, 256, 256, 8, 1),
@@ -52,13 +49,6 @@ def without_kernels() -> Iterator[None]:
         yield
 
 
-def timed(work: Callable[[], object]) -> float:
-    """Return seconds."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
 def compare(work: Callable[[], object], *, rounds: int, repeats: int) -> dict[str, Any]:
     """Return by how much ours is faster, over the rounds in which the machine kept its speed."""
 
@@ -71,20 +61,16 @@ def compare(work: Callable[[], object], *, rounds: int, repeats: int) -> dict[st
             return timed(several) / repeats
 
     by_torch(), timed(several)  # warm
-    kept = []
+    turns = []
     for _ in range(rounds):
-        torchs, ours, again, last = by_torch(), timed(several) / repeats, timed(several) / repeats, by_torch()
-        if all(abs(a - b) <= 0.15 * min(a, b) for a, b in ((torchs, last), (ours, again))):
-            kept.append(((torchs + last) / 2, (ours + again) / 2))
-    if not kept:
-        return {"rounds": 0}
-    ratios = [torchs / ours for torchs, ours in kept]
+        before, ours, again, after = by_torch(), timed(several) / repeats, timed(several) / repeats, by_torch()
+        if alike(ours, again):
+            turns.append(Segment(before=before, seconds=(ours + again) / 2, after=after))
+    calm = [turn for turn in turns if turn.calm]
     return {
-        "rounds": len(kept),
-        "torch_ms": 1e3 * statistics.median(torchs for torchs, _ in kept),
-        "ours_ms": 1e3 * statistics.median(ours for _, ours in kept),
-        "times_as_fast": statistics.median(ratios),
-        "range": [min(ratios), max(ratios)],
+        "torch_ms": spread(1e3 * turn.raw for turn in calm),
+        "ours_ms": spread(1e3 * turn.seconds for turn in calm),
+        "times_as_fast": spread(turn.efficiency for turn in calm),
     }
 
 
@@ -118,19 +104,13 @@ class Step:
         self.x = torch.randn(batch_size, 3, 32, 32).to(memory_format=torch.channels_last)
         if prepare := getattr(self.network, "prepare", None):
             prepare(self.x)
-        self.labels, self.half = torch.randint(0, 100, (batch_size,)), half
+        self.targets, self.half = F.one_hot(torch.randint(0, 100, (batch_size,)), 100).float(), half
         weights = [p for p in self.network.parameters() if p.requires_grad]
         self.optimizer = torch.optim.SGD(weights, lr=0.01, momentum=0.9, nesterov=True, fused=True)
 
     def __call__(self) -> float:
         """Take one step, and return its loss."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
-            logits = self.network(self.x)
-        loss = F.cross_entropy(logits.float(), self.labels)
-        loss.backward()
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return float(loss)
+        return float(shortest.training_step(self.network, self.optimizer, self.x, self.targets, half=self.half))
 
 
 def steps(*, rounds: int) -> dict[str, Any]:
@@ -170,12 +150,12 @@ def main(arguments: Sequence[str]) -> None:
         training_macs=lambda: 0.0,
     )  # fmt: skip
     about = provenance.collect(here, command=["python", "-m", "benchmarks.kernels", *arguments])
-    report = REPORTS / f"{datetime.now(UTC):%Y-%m-%d}-kernels.json"
+    report = written.dated("kernels")
     measured: dict[str, Any] = {}
     for name, measure in (("layers", layers), ("steps", steps)):
         if name in chosen.only:
             measured[name] = measure(rounds=chosen.rounds)
-            report.write_text(json.dumps({"about": about, "measured": measured}, indent=2) + "\n", encoding="utf-8")
+            written.write(report, about=about, measured=measured)
     print(report)
 
 

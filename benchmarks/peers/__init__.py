@@ -8,7 +8,8 @@ Contestants: bakeoff; a plain loop of torch and torchvision; Lightning; Ignite; 
 timm's loader and optimizer. Each has a file here, with the same two functions: `train(task)` takes `task.steps` steps
 and `evaluate(task)` looks at every picture once, by the library's own public means.
 
-The same for all: the network (bakeoff's own, in the state it was built in), the weights it begins with, the batch, the
+The same for all: the network (bakeoff's own, in the state it was built in; a peer's consists of torch's layers alone,
+without bakeoff's kernels, as it would for the peer's users), the weights it begins with, the batch, the
 loss, SGD with Nesterov momentum at a fixed rate, CIFAR-100 from one file on this disk, uncompiled. A peer counts only
 where 20 steps without augmentation, in the same order, give bakeoff's losses: to 0.1 % in float32, to 1 % in bf16.
 

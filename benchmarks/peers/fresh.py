@@ -42,8 +42,10 @@ def ours(model: str, *, folder: Path, batch_size: int) -> None:
 
 def theirs(chosen: argparse.Namespace) -> None:
     """Train, and evaluate where that was asked for, as a script of the library would."""
+    from bakeoff.models import native
     from benchmarks.peers.task import MODULES, WAYS, Task, network, stored
 
+    os.environ[native.SWITCH] = "off"
     library = importlib.import_module(f"benchmarks.peers.{MODULES[chosen.peer]}")
     images = stored(chosen.folder, "train")
     task = Task(

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bakeoff.models import native
 from benchmarks import shortest
 from benchmarks.peers.task import MODULES, MOMENTUM, OURS, WAYS, Library, Stopwatch, Stored, Task, Way, network, stored
 from benchmarks.rounds import Segment, timed
@@ -189,6 +190,8 @@ def _serve(pipe: Connection, spec: Spec) -> None:
     log = os.open(spec.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, sys.stdout.fileno())
     os.dup2(log, sys.stderr.fileno())
+    if spec.peer != OURS:
+        os.environ[native.SWITCH] = "off"
     lane: Lane | None = None
     while True:
         try:
