@@ -284,6 +284,24 @@ def test_measuring_leaves_all_as_it_was(tuning: None, model: str) -> None:
     assert all(weight.grad is None for weight in network.parameters())
 
 
+@pytest.mark.slow
+def test_compiling_is_told_from_stepping(tuning: None) -> None:
+    recipe = runs.recipe()
+    share = assembly.load(recipe)
+    network = assembly.build(recipe, num_classes=10, image_shape=share.train.shape, plugin=tiny.NAME)
+    place = assembly.place(recipe)
+    if devices.compile_fault(place.kind):
+        pytest.skip("needs a C++ compiler")
+    torch.manual_seed(7)
+    state = torch.get_rng_state()
+    timing = Trial(recipe=recipe, network=network, images=share.train, device=place)(
+        replace(place.way, compiled=True), math.inf
+    )
+    assert timing is not None
+    assert timing.compiling_s > timing.step_s
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_a_trial_that_fails_leaves_the_rules(tuning: None, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> Timing:
         raise RuntimeError("out of memory")

@@ -101,7 +101,7 @@ class Device:
 
     def place(self, model: nn.Module) -> nn.Module:
         """Move the model to the device, in the layout that the batches have."""
-        return model.to(self.kind).to(memory_format=self.memory_format)  # type: ignore[call-overload, no-any-return]
+        return model.to(self.kind).to(memory_format=self.memory_format)
 
     def compile(self, model: nn.Module) -> nn.Module:
         """Return the compiled model where the run compiles, else the model itself."""
@@ -188,11 +188,10 @@ def resolve(
     """
     ranks = join()
     kind = _kind(device)
-    if threads == "auto":
-        own = max(1, cores() // local_size())
-        threads = min(own, decided.threads or own)
+    own = max(1, cores() // local_size())
+    count = min(own, decided.threads or own) if threads == "auto" else threads
     if ranks.size > 1:
-        os.environ["OMP_NUM_THREADS"] = str(threads)  # or Accelerate decides, and warns
+        os.environ["OMP_NUM_THREADS"] = str(count)  # or Accelerate decides, and warns
     if kind.type == "cpu":
         _keep_memory()
     if deterministic and kind.type == "cuda":
@@ -207,7 +206,7 @@ def resolve(
     return _set_up(
         kind=kind,
         precision="bf16" if precision == "bf16" or gains else "float32",
-        threads=threads,
+        threads=count,
         layout=decided.layout if decided.layout in LAYOUTS else "channels_last",
         compiled=compiled,
         ranks=ranks,
