@@ -117,6 +117,20 @@ def test_a_batch_is_what_a_model_expects() -> None:
         torch.testing.assert_close(batch.targets.sum(1), torch.ones(8))
 
 
+@pytest.mark.parametrize("resolution", [[], [(1.0, 8)]])
+def test_pictures_lie_in_memory_as_asked(resolution: list[tuple[float, int]]) -> None:
+    augment = replace(EVERYTHING, resolution=resolution)
+    usual = list(batches(augment=augment).epoch(0))
+    for batch, other in zip(batches(augment=augment, layout=torch.contiguous_format).epoch(0), usual, strict=True):
+        assert batch.x.is_contiguous()
+        assert not other.x.is_contiguous()
+        torch.testing.assert_close(batch.x, other.x)
+        assert resolution or torch.equal(batch.x, other.x)
+    data = image_set()
+    for x, _ in plain(data, batch_size=7, device=CPU, layout=torch.contiguous_format):
+        assert x.is_contiguous()
+
+
 def test_an_epoch_shows_different_images_once_in_a_new_order() -> None:
     quiet = batches(augment=Augment(), mix=Mix())
     assert quiet.steps_per_epoch == NUM // 8

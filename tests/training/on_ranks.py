@@ -21,12 +21,14 @@ from bakeoff.data.images import ImageSet
 from bakeoff.errors import DataError, Interrupted
 from bakeoff.models import stages
 from bakeoff.recipe import resolve
-from bakeoff.training import assembly, loop
+from bakeoff.training import assembly, autotune, loop
+from bakeoff.training.autotune import Timing
+from bakeoff.training.device import LONG_RUN_MACS, Way
 from bakeoff.training.evaluate import evaluate
 from bakeoff.training.loop import Position
 from bakeoff.training.ranks import join, leave
 from bakeoff.training.sync_norms import SyncedBatchNorm2d
-from tests.training import tiny
+from tests.training import runs, tiny
 
 NUM_IMAGES = 10_007  # a prime: no number of ranks divides it
 
@@ -133,11 +135,33 @@ def messages() -> dict[str, Any]:
     }
 
 
+def tuned() -> dict[str, Any]:
+    """Return which way all ranks go, of two that there are, and how many each had tried after one run and after two."""
+    ranks, asked = join(), 0
+
+    def trial(_: autotune.Trial, way: Way, __: float) -> Timing:
+        nonlocal asked
+        asked += 1
+        return Timing(step_s=1.0 + ranks.index - 0.5 * (way.layout == "contiguous"))
+
+    autotune.Trial.__call__ = trial  # type: ignore[method-assign]
+    autotune.LEAST_STEPS, LONG_RUN_MACS["cpu"] = 1, 0.0  # type: ignore[misc]
+    recipe, devices, counts = runs.recipe(), [], []
+    share = assembly.load(recipe)
+    for _ in range(2):
+        parts = assembly.assemble(recipe, share, plugin=tiny.NAME, root=Path(), tune=True)
+        devices += ranks.gather((str(parts.device.way), parts.device.ranks.size, parts.device.tried))
+        counts.append(ranks.gather(asked))
+    assert all(device == devices[0] for device in devices)
+    way, size, tried = devices[0]
+    return {"way": way, "ranks": size, "ms_per_step": [found["ms_per_step"] for found in tried], "asked": counts}
+
+
 def _throw(error: Exception) -> None:
     raise error
 
 
-TASKS = {f.__name__: f for f in (losses, evaluation, norms, messages)}
+TASKS = {f.__name__: f for f in (losses, evaluation, norms, messages, tuned)}
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from torch import nn
 from bakeoff.errors import RecipeError
 from bakeoff.training import assembly, loop
 from bakeoff.training import device as devices
-from bakeoff.training.device import COMPILE_PAYS_MACS, Device
+from bakeoff.training.device import LONG_RUN_MACS, Device, Way
 from tests.training import runs, tiny
 
 
@@ -62,8 +62,8 @@ def test_auto_is_a_thread_for_each_core_this_process_may_use(monkeypatch: pytest
     [
         (False, 1e30, False),
         (True, 0.0, True),
-        ("auto", COMPILE_PAYS_MACS["cpu"] * 0.99, False),
-        ("auto", COMPILE_PAYS_MACS["cpu"] * 1.01, True),
+        ("auto", LONG_RUN_MACS["cpu"] * 0.99, False),
+        ("auto", LONG_RUN_MACS["cpu"] * 1.01, True),
     ],
 )
 def test_compiling_is_asked_for_or_must_pay(
@@ -130,9 +130,13 @@ def test_gain_is_a_matter_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> N
         assert devices.gains_from_bf16(torch.device("cpu")) == gains
 
 
-def test_models_are_placed_channels_last() -> None:
-    placed = resolve().place(nn.Conv2d(3, 4, 3))
-    assert placed.weight.is_contiguous(memory_format=torch.channels_last)  # type: ignore[union-attr, operator]
+@pytest.mark.parametrize("layout", [None, "channels_last", "contiguous"])
+def test_models_are_placed_channels_last_unless_otherwise_decided(layout: devices.Layout | None) -> None:
+    place = resolve(decided=Way(layout=layout))
+    placed = place.place(nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+    assert place.layout == (layout or "channels_last")
+    assert placed.weight.is_contiguous() == (layout == "contiguous")  # type: ignore[union-attr, operator]
+    assert placed.weight.is_contiguous(memory_format=place.memory_format)  # type: ignore[union-attr, operator]
 
 
 def test_a_compiler_that_fails_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,6 +195,7 @@ def test_an_edited_recipe_is_refused(run: Run, old: str, new: str) -> None:
         ("device", "cuda"),
         ("precision", "bf16"),
         ("compiled", True),
+        ("layout", "contiguous"),
         ("world_size", 2),
     ],
 )

@@ -33,7 +33,7 @@ class Batch(NamedTuple):
     """What one training step sees.
 
     Args:
-        x: float32 [b c h w], channels-last, normalised.
+        x: float32 [b c h w], in the layout asked for, normalised.
         targets: float32 [b classes], rows summing to 1.
         labels: int64 [b], of the images before they were mixed.
     """
@@ -60,6 +60,7 @@ class Batches:
         balance: show each class as often as any other.
         epochs: of the whole run, where the augmentation changes over it.
         share: which images of each batch are handed out, in pieces; the others are another process's. None: all.
+        layout: of x in memory.
 
     Raises:
         RecipeError: fewer images than one batch, or settings that do not suit the images.
@@ -78,6 +79,7 @@ class Batches:
         balance: bool = False,
         epochs: int = 1,
         share: Sequence[slice] | None = None,
+        layout: torch.memory_format = torch.channels_last,
     ) -> None:
         if not 1 <= batch_size <= len(data):
             raise RecipeError(
@@ -93,7 +95,7 @@ class Batches:
         self._share = None if share is None else _Share.of(share, batch_size, mixes=bool(mix.mixup or mix.cutmix))
         self.steps_per_epoch = len(data) // batch_size
         self._height, self._width, self._data = height, width, data
-        self._normalise = Normalise(data.mean, data.std, height=height, width=width, device=device)
+        self._normalise = Normalise(data.mean, data.std, height=height, width=width, device=device, layout=layout)
         self._labels = torch.from_numpy(np.array(data.labels)).to(device)
         self._one_hot = torch.eye(len(data.classes), device=device)
         num_bytes = len(data) * channels * height * width
@@ -176,7 +178,12 @@ class _Share(NamedTuple):
 
 
 def plain(
-    data: ImageSet, *, batch_size: int, device: torch.device, take: slice = slice(None)
+    data: ImageSet,
+    *,
+    batch_size: int,
+    device: torch.device,
+    take: slice = slice(None),
+    layout: torch.memory_format = torch.channels_last,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield every image once, in order, normalised and nothing else; the last batch may be smaller.
 
@@ -185,12 +192,13 @@ def plain(
         batch_size: images at a time.
         device: where batches are handed out.
         take: which of the batches, counted from 0.
+        layout: of x in memory.
 
     Returns:
-        Pairs of x float32 [b c h w], channels-last on the device, and the images' places int64 [b] on the host.
+        Pairs of x float32 [b c h w] on the device, and the images' places int64 [b] on the host.
     """
     _, height, width = data.shape
-    normalise = Normalise(data.mean, data.std, height=height, width=width, device=device)
+    normalise = Normalise(data.mean, data.std, height=height, width=width, device=device, layout=layout)
     for first in range(0, len(data), batch_size)[take]:
         index = np.arange(first, min(first + batch_size, len(data)))
         yield normalise(torch.from_numpy(data.pixels(index)).to(device)), torch.from_numpy(index)

@@ -122,6 +122,20 @@ def hold_out(
     return np.flatnonzero(~chosen).astype(np.int64), np.flatnonzero(chosen).astype(np.int64)
 
 
+def noise(shape: tuple[int, int, int], *, num_classes: int, num: int) -> ImageSet:
+    """Return pictures of noise, always the same, for whatever is tried out on pictures of a shape (c, h, w)."""
+    channels, height, width = shape
+    draw = np.random.default_rng(0)
+    return ImageSet(
+        images=draw.integers(0, 256, (num, height, width, channels), dtype=np.uint8).transpose(0, 3, 1, 2),
+        labels=draw.integers(0, num_classes, num),
+        classes=tuple(map(str, range(num_classes))),
+        mean=(0.5,) * channels,
+        std=(0.25,) * channels,
+        fingerprint="",
+    )
+
+
 def limit(labels: NDArray[np.integer], *, num_images: int, seed: int) -> Indices:
     """Choose `num_images` pictures, each class in proportion, at least one of each if that is possible.
 

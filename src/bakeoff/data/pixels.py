@@ -1,8 +1,8 @@
 """Moving pixels: crop, flip, normalise and blank a whole batch on its device, each image in its own way.
 
 Everything is decided by arguments, nothing is random, and nothing waits for a device. `pixels` are uint8 [b h w c],
-channels last, until `Normalise` makes them the model's x float32 [b c h w]. A CPU and other devices take different
-routes to the same bytes.
+channels last, until `Normalise` makes them the model's x float32 [b c h w], in the layout asked for. A CPU and other
+devices take different routes to the same bytes.
 """
 
 from typing import Literal
@@ -84,7 +84,7 @@ def blank(x: Tensor, box: Tensor) -> Tensor:
     """Set a box of each image to 0, in place: after `Normalise` that is the mean colour.
 
     Args:
-        x: float [b c h w], channels-last.
+        x: float [b c h w].
         box: int64 [b 4], top, bottom, left, right, inside the image; bottom and right are excluded.
     """
     if on_host(x):  # a slice an image is ten times as fast as a mask
@@ -98,9 +98,10 @@ def blank(x: Tensor, box: Tensor) -> Tensor:
 
 
 def shrink(x: Tensor, side: int) -> Tensor:
-    """Resize x float [b c h w] to `side` x `side` pixels, each the weighted mean of what it covers; channels-last."""
+    """Resize x float [b c h w] to `side` x `side` pixels, each the weighted mean of what it covers; in its layout."""
     small = F.interpolate(x, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
-    return small.contiguous(memory_format=torch.channels_last)
+    is_last = x.is_contiguous(memory_format=torch.channels_last)
+    return small.contiguous(memory_format=torch.channels_last if is_last else torch.contiguous_format)
 
 
 def take(flat: Tensor, source: Tensor) -> Tensor:
@@ -114,7 +115,7 @@ def take(flat: Tensor, source: Tensor) -> Tensor:
 
 
 class Normalise:
-    """Turn pixels uint8 [b h w c] into x float32 [b c h w], channels-last, mean 0 and deviation 1.
+    """Turn pixels uint8 [b h w c] into x float32 [b c h w], mean 0 and deviation 1.
 
     Args:
         mean: of each channel, in units of [0, 1].
@@ -122,6 +123,7 @@ class Normalise:
         height: of the images, in pixels.
         width: of the images, in pixels.
         device: where the pixels are.
+        layout: of x in memory; channels-last is that of the pixels, another costs a copy.
     """
 
     def __init__(
@@ -132,7 +134,9 @@ class Normalise:
         height: int,
         width: int,
         device: torch.device,
+        layout: torch.memory_format = torch.channels_last,
     ) -> None:
+        self.layout = layout
         # written out for a whole image: a product along three channels only would be four times as slow
         self.scale, self.shift = (
             torch.tensor(values, device=device).expand(height, width, -1).contiguous()
@@ -143,4 +147,4 @@ class Normalise:
         """Return (pixels / 255 - mean) / std."""
         # product and sum apart: fused, they round once, and not every device fuses
         x = pixels.to(torch.float32).mul_(self.scale).add_(self.shift)
-        return x.permute(0, 3, 1, 2)
+        return x.permute(0, 3, 1, 2).contiguous(memory_format=self.layout)

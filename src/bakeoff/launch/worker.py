@@ -124,7 +124,7 @@ def _train(job: Job, channel: Channel) -> None:
     run = Run(job.folder)
     if not run.recipe_path.is_file():
         _refuse_plugin(job)
-        training.start(job.recipe, job.folder, command=job.command, tell=tell)
+        training.start(job.recipe, job.folder, command=job.command, tune=False, tell=tell)
     elif run.status() != "finished":
         training.resume(run, plugin=job.plugin, command=job.command, tell=tell)
 

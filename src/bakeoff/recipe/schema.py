@@ -194,6 +194,7 @@ class Recipe(Section):
     precision: Literal["auto", "float32", "bf16"] = "auto"
     compile: Literal["auto"] | bool = "auto"
     threads: Literal["auto"] | Count = "auto"
+    autotune: bool = True  # measure the ways to compute what is "auto", where a run is long; otherwise follow rules
     sync_norms: bool = True  # on several ranks: batch norm over the whole batch, as on one
     deterministic: bool = True  # on a GPU: deterministic kernels, so that a resumed run is the same run
 
@@ -201,7 +202,7 @@ class Recipe(Section):
 
     @model_serializer(mode="wrap")
     def _without_what_is_off(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without(serialise(self), {"teacher": None, "sync_norms": True})
+        return without(serialise(self), {"teacher": None, "sync_norms": True, "autotune": True})
 
     @field_validator("accumulate")
     @classmethod

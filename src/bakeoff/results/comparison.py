@@ -365,7 +365,7 @@ def _gaps(comparison: Comparison, undecided: Sequence[str]) -> Iterator[str]:
 
 def _mixtures(records: Sequence[Record]) -> Iterator[str]:
     """Yield what differs between the runs although no recipe says so."""
-    for key in ("hardware", "device", "precision", "threads", "compiled", "commit"):
+    for key in ("hardware", "device", "precision", "threads", "layout", "compiled", "commit"):
         values = sorted({str(record.environment[key]) for record in records if key in record.environment})
         if len(values) > 1:
             yield f"Runs differ in {key}: {', '.join(value[:60] for value in values[:4])}."

@@ -13,7 +13,7 @@ from bakeoff.study.plan import Trial
 from bakeoff.study.schema import CARD, RESERVED, TRY, Layer, StudyFile
 
 # What a teacher takes over from the students' settings, and how settings for teachers alone are typed.
-SHARED = ("data", "protocol", "device", "precision", "compile", "threads", "deterministic")
+SHARED = ("data", "protocol", "device", "precision", "compile", "threads", "autotune", "deterministic")
 FOR_TEACHERS = "teachers."
 # The arms that every study of distillation has.
 ALONE, SMOOTHED, SMOOTHING = "student alone", "label smoothing", 0.1

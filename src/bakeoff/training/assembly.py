@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,7 +26,8 @@ from bakeoff.objectives.classify import balanced_weights
 from bakeoff.objectives.outcome import adapter
 from bakeoff.optim import average, schedules
 from bakeoff.recipe import Recipe
-from bakeoff.training.device import Device, resolve
+from bakeoff.training import autotune
+from bakeoff.training.device import UNDECIDED, Device, Way, resolve
 from bakeoff.training.loop import Parts
 from bakeoff.training.ranks import Ranks
 from bakeoff.training.sync_norms import synchronise
@@ -199,16 +200,37 @@ def show_batch(network: nn.Module, *, num: int, image_shape: Shape, num_classes:
         raise RecipeError("model", found=f"an answer of the shape {shape}", expected=expected)
 
 
-def place(recipe: Recipe, *, compiled: bool | None = None, training_macs: Callable[[], float] = lambda: 0.0) -> Device:
-    """Decide where the run computes; `compiled` is what was decided when it began, if it did."""
+def place(recipe: Recipe, *, decided: Way = UNDECIDED, training_macs: Callable[[], float] = lambda: 0.0) -> Device:
+    """Decide where and how the run computes; what the recipe leaves open is as `decided` has it, if it says."""
     return resolve(
         device=recipe.device,
         precision=recipe.precision,
-        compile=compiled if compiled is not None and recipe.compile == "auto" else recipe.compile,
+        compile=recipe.compile,
         threads=recipe.threads,
         deterministic=recipe.deterministic,
         training_macs=training_macs,
+        decided=decided,
     )
+
+
+def _place_and_tune(recipe: Recipe, network: nn.Module, images: ImageSet, *, decided: Way, tune: bool) -> Device:
+    """Decide where and how the run computes; where it is new and long, by measuring."""
+
+    @cache
+    def training_macs() -> float:
+        price = followed(cost.cost, network, images.shape)
+        # One forward pass and twice that backward.
+        return 3.0 * price.macs * len(images) * recipe.epochs if price else 0.0
+
+    if tune and recipe.autotune:
+        usual = place(recipe, decided=Way(compiled=False))
+        _require_whole_shares(recipe, usual.ranks)
+        steps = recipe.epochs * (len(images) // recipe.batch_size)
+        if usual.ranks.first(lambda: autotune.pays(recipe, usual, macs=training_macs, steps=steps)):
+            choice = autotune.decide(recipe, network, images, device=usual, steps=steps)
+            if choice is not None:
+                return replace(place(recipe, decided=choice.way), tried=choice.told)
+    return place(recipe, decided=decided, training_macs=training_macs)
 
 
 def assemble(
@@ -217,7 +239,8 @@ def assemble(
     *,
     plugin: str | None,
     root: Path,
-    compiled: bool | None = None,
+    decided: Way = UNDECIDED,
+    tune: bool = False,
     teacher: Teacher | None = None,
 ) -> Parts:
     """Turn the recipe into the parts of a run.
@@ -227,18 +250,14 @@ def assemble(
         share: the images.
         plugin: the `package.module:function` that may be imported as the model.
         root: the folder of all runs, where a teacher is looked for.
-        compiled: what was decided when the run began, if it did.
+        decided: how to compute, as it was decided when the run began, if it did.
+        tune: whether to measure how, where the recipe leaves it open and the run is long.
         teacher: that of the recipe, where it was measured before.
     """
     shape = share.train.shape
     network = build(recipe, num_classes=len(share.train.classes), image_shape=shape, plugin=plugin)
 
-    def training_macs() -> float:
-        price = followed(cost.cost, network, shape)
-        # One forward pass and twice that backward.
-        return 3.0 * price.macs * len(share.train) * recipe.epochs if price else 0.0
-
-    device = place(recipe, compiled=compiled, training_macs=training_macs)
+    device = _place_and_tune(recipe, network, share.train, decided=decided, tune=tune)
     if device.note:
         _log.warning(device.note)
     _require_whole_shares(recipe, device.ranks)
@@ -257,6 +276,7 @@ def assemble(
         balance=recipe.data.balance,
         epochs=recipe.epochs,
         share=device.ranks.shares(recipe.batch_size, parts=recipe.accumulate) if device.ranks.size > 1 else None,
+        layout=device.memory_format,
     )
     if recipe.teacher is not None and teacher is None:
         teacher = load_teacher(
@@ -292,7 +312,8 @@ def _prepare(recipe: Recipe, network: nn.Module, images: ImageSet, device: Devic
     """Show a network that asks for it (by a method `prepare`) some training images before its first step."""
     if prepare := getattr(network, "prepare", None):
         drawn = np.random.default_rng(key(recipe.seed, "prepare")).permutation(len(images))[:PREPARED_ON]
-        x, _ = next(plain(images.take(np.sort(drawn)), batch_size=PREPARED_ON, device=device.kind))
+        shown, layout = images.take(np.sort(drawn)), device.memory_format
+        x, _ = next(plain(shown, batch_size=PREPARED_ON, device=device.kind, layout=layout))
         prepare(x)
 
 

@@ -1,4 +1,4 @@
-"""Where one run computes: device, precision, threads, compiler. The one door to Accelerate."""
+"""Where and how one run computes: device, precision, threads, layout, compiler. The one door to Accelerate."""
 
 import ctypes
 import math
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 from accelerate import Accelerator
@@ -21,10 +21,34 @@ from bakeoff.errors import RecipeError
 from bakeoff.models import native
 from bakeoff.training.ranks import Ranks, join, local_size, world_size
 
-# Multiply-adds of a run from which compiling has paid for itself. It costs about a minute the first time. On two cores
-# resnet_20 then takes a tenth less time a step, so an eager run must last some eight minutes. A GPU is some hundred
-# times as fast: by arithmetic, not yet measured.
-COMPILE_PAYS_MACS = {"cpu": 5e13, "cuda": 5e15}
+Precision = Literal["float32", "bf16"]
+Layout = Literal["channels_last", "contiguous"]
+
+# Multiply-adds from which a run is long: what takes about a minute before its first step, compiling or measuring, has
+# paid for itself. On two cores resnet_20, compiled, takes a tenth less time a step, so an eager run must last some
+# eight minutes. A GPU is some hundred times as fast: by arithmetic, not yet measured.
+LONG_RUN_MACS: Final = {"cpu": 5e13, "cuda": 5e15}
+LAYOUTS: Final = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Way:
+    """What was decided of how to compute, for what a recipe leaves open; None is as recipe and machine have it.
+
+    Args:
+        precision: of the forward pass.
+        threads: of each process; where there are fewer cores, as many as there are.
+        layout: of pictures, maps and filters in memory.
+        compiled: whether the model is compiled.
+    """
+
+    precision: Precision | None = None
+    threads: int | None = None
+    layout: Layout | None = None
+    compiled: bool | None = None
+
+
+UNDECIDED: Final = Way()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,24 +59,49 @@ class Device:
         kind: the torch device.
         precision: of the forward pass; weights and optimizer stay in float32.
         threads: of this process on the CPU; part of the result's identity.
+        layout: of pictures, maps and filters in memory; part of the result's identity, as sums have another order.
         ranks: the processes of the run.
         compiled: whether the model is compiled.
         kernels: whether kernels of our own train it; part of the result's identity, as they round elsewhere.
         note: why it is not, where the recipe asked for it.
+        tried: ways that were measured to decide so, as a run's environment.json keeps them.
     """
 
     kind: torch.device
-    precision: Literal["float32", "bf16"]
+    precision: Precision
     threads: int
+    layout: Layout
     ranks: Ranks
     compiled: bool
     kernels: bool
     note: str
     accelerator: Accelerator
+    tried: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def way(self) -> Way:
+        """How it computes, all of it decided."""
+        return Way(precision=self.precision, threads=self.threads, layout=self.layout, compiled=self.compiled)
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """The layout, as torch calls it."""
+        return LAYOUTS[self.layout]
+
+    def trying(self, way: Way) -> "Device":
+        """Return the same place, for this process alone, computing in another way; torch's threads are set to it."""
+        return _set_up(
+            kind=self.kind,
+            precision=way.precision or self.precision,
+            threads=way.threads or self.threads,
+            layout=way.layout or self.layout,
+            compiled=self.compiled if way.compiled is None else way.compiled,
+            ranks=Ranks(),
+        )
 
     def place(self, model: nn.Module) -> nn.Module:
-        """Move the model to the device, channels last, as the batches are."""
-        return model.to(self.kind).to(memory_format=torch.channels_last)
+        """Move the model to the device, in the layout that the batches have."""
+        return model.to(self.kind).to(memory_format=self.memory_format)
 
     def compile(self, model: nn.Module) -> nn.Module:
         """Return the compiled model where the run compiles, else the model itself."""
@@ -127,17 +176,20 @@ def resolve(
     threads: int | Literal["auto"],
     deterministic: bool,
     training_macs: Callable[[], float],
+    decided: Way = UNDECIDED,
 ) -> Device:
     """Decide where and how to compute, once, from the recipe's settings of these names and this machine.
 
-    `training_macs` gives the multiply-adds of the whole run; it is asked only where `compile` is "auto".
+    What is "auto" is as `decided` has it, if it says. `training_macs` gives the multiply-adds of the whole run; it is
+    asked only where `compile` is "auto" and nothing is decided.
 
     Raises:
         RecipeError: a device that is not there.
     """
     ranks = join()
     kind = _kind(device)
-    count = max(1, _cores() // local_size()) if threads == "auto" else threads
+    own = max(1, cores() // local_size())
+    count = min(own, decided.threads or own) if threads == "auto" else threads
     if ranks.size > 1:
         os.environ["OMP_NUM_THREADS"] = str(count)  # or Accelerate decides, and warns
     if kind.type == "cpu":
@@ -146,24 +198,55 @@ def resolve(
         # Read by cuBLAS when it is first used; without it its reductions differ from run to run.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic and kind.type == "cuda")
-    half = precision == "bf16" or (precision == "auto" and gains_from_bf16(kind))
-    AcceleratorState._reset_state(reset_partial_state=True)  # two runs in one process may differ
-    accelerator = Accelerator(cpu=kind.type == "cpu", mixed_precision="bf16" if half else "no")
-    torch.set_num_threads(count)
-    kernels = kind.type == "cpu" and half and native.library() is not None
-    if kernels and compile == "auto":
+    # It is never decided to use bf16, only not to: a machine without it is another machine.
+    gains = precision == "auto" and decided.precision != "float32" and gains_from_bf16(kind)
+    takes: Precision = "bf16" if precision == "bf16" or gains else "float32"
+    if compile == "auto" and decided.compiled is not None:
+        compile = decided.compiled
+    elif compile == "auto" and _has_kernels(kind, takes):
         compile = False  # the kernels gain more than the compiler does, and it would leave them aside
     compiled, note = ranks.first(lambda: _decide_compile(compile, kind, training_macs))
+    return _set_up(
+        kind=kind,
+        precision=takes,
+        threads=count,
+        layout=decided.layout if decided.layout in LAYOUTS else "channels_last",
+        compiled=compiled,
+        ranks=ranks,
+        note=note,
+    )
+
+
+def _set_up(
+    *,
+    kind: torch.device,
+    precision: Precision,
+    threads: int,
+    layout: Layout,
+    compiled: bool,
+    ranks: Ranks,
+    note: str = "",
+) -> Device:
+    """Make Accelerate and torch's threads what was decided."""
+    half = precision == "bf16"
+    AcceleratorState._reset_state(reset_partial_state=True)  # two runs in one process may differ
+    accelerator = Accelerator(cpu=kind.type == "cpu", mixed_precision="bf16" if half else "no")
+    torch.set_num_threads(threads)
     return Device(
         kind=kind,
-        precision="bf16" if half else "float32",
-        threads=count,
+        precision=precision,
+        threads=threads,
+        layout=layout,
         ranks=ranks,
         compiled=compiled,
-        kernels=kernels and not compiled,
+        kernels=not compiled and _has_kernels(kind, precision),
         note=note,
         accelerator=accelerator,
     )
+
+
+def _has_kernels(kind: torch.device, precision: Precision) -> bool:
+    return kind.type == "cpu" and precision == "bf16" and native.library() is not None
 
 
 def gains_from_bf16(kind: torch.device) -> bool:
@@ -189,7 +272,7 @@ def _kind(device: str) -> torch.device:
     return torch.device(device)
 
 
-def _cores() -> int:
+def cores() -> int:
     """Return how many cores this process may use (containers and taskset included)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -211,7 +294,7 @@ def _decide_compile(
     wish: bool | Literal["auto"], kind: torch.device, training_macs: Callable[[], float]
 ) -> tuple[bool, str]:
     """Compile when asked to, or when the run is long enough to earn it; never where it would fail."""
-    pays = COMPILE_PAYS_MACS.get(kind.type, math.inf)
+    pays = LONG_RUN_MACS.get(kind.type, math.inf)
     if wish is False or (wish == "auto" and training_macs() < pays):
         return False, ""
     fault = compile_fault(kind)

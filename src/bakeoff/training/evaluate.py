@@ -28,7 +28,8 @@ def evaluate(model: nn.Module, images: ImageSet, *, device: Device) -> Predictio
     model.eval()
     logits, index = [torch.empty(0, len(images.classes), device=device.kind)], [torch.empty(0, dtype=torch.int64)]
     with torch.inference_mode(), device.autocast():
-        for x, positions in plain(images, batch_size=BATCH, device=device.kind, take=device.ranks.turns):
+        turns, layout = device.ranks.turns, device.memory_format
+        for x, positions in plain(images, batch_size=BATCH, device=device.kind, take=turns, layout=layout):
             logits.append(model(x).float())
             index.append(positions)
     model.train(was_training)

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from bakeoff.catalogue import Dataset
-from bakeoff.data.images import ImageSet
+from bakeoff.data import images as splits
 from bakeoff.errors import BakeoffError
 from bakeoff.recipe import Recipe
 from bakeoff.recipe.objective import Classify
@@ -26,6 +26,7 @@ from bakeoff.training.loop import Position
 TRIALS_S = 2.0  # for trying networks out, all together
 STEPS = 4  # of a trial, the first of them to warm up
 BATCH = 32  # of a trial: enough for the time an image takes to be near that of a whole batch
+DECIDES = {"model", "device", "precision", "threads", "compile", "autotune"}  # of a recipe, what its pace follows from
 NEIGHBOURS = 3  # finished runs of a model that are asked for their speed, besides those that are given
 
 Basis = Literal["finished run", "trial", "other network"]
@@ -41,7 +42,7 @@ class Pace:
 
 def key(recipe: Recipe) -> str:
     """Return what decides the pace on one machine, small things aside."""
-    fields = recipe.model_dump(mode="json", include={"model", "device", "precision", "threads", "compile"})
+    fields = recipe.model_dump(mode="json", include=DECIDES)
     taught = [recipe.objective.name, recipe.teacher.digest or recipe.teacher.name] if recipe.teacher else []
     return json.dumps([fields, recipe.data.source, *taught])
 
@@ -128,15 +129,6 @@ def _neighbours(models: Iterable[str], *, root: Path) -> Iterator[Record]:
 
 def _noise(dataset: Dataset, *, num: int) -> Share:
     """Return pictures of noise in the shape of a data set."""
-    channels, height, width = dataset.image_shape
-    draw = np.random.default_rng(0)
-    images = ImageSet(
-        images=draw.integers(0, 256, (num, height, width, channels), dtype=np.uint8).transpose(0, 3, 1, 2),
-        labels=draw.integers(0, dataset.num_classes, num),
-        classes=tuple(map(str, range(dataset.num_classes))),
-        mean=(0.5,) * channels,
-        std=(0.25,) * channels,
-        fingerprint="",
-    )
+    images = splits.noise(dataset.image_shape, num_classes=dataset.num_classes, num=num)
     index = np.arange(num)
     return Share(source_fingerprint="", train_index=index, val_index=index[:0], train=images, val=None)

@@ -18,7 +18,8 @@ from bakeoff.training.ranks import DEVICES
 
 PACKAGES = ("bakeoff", "torch", "numpy", "accelerate")
 # What must be the same for a resumed run to be the same run.
-IDENTITY = ("versions", "device", "precision", "threads", "compiled", "kernels", "world_size")
+IDENTITY = ("versions", "device", "precision", "threads", "layout", "compiled", "kernels", "world_size")
+BEFORE = {"kernels": False, "layout": "channels_last"}  # of runs from before these were written down
 
 PER_RANK = ("world_size", "threads")  # a rank's threads are the cores of its machine, shared out
 _ELSEWHERE = "Resume it in its own environment, or train anew here under another name."
@@ -32,9 +33,11 @@ def collect(device: Device, *, command: Sequence[str]) -> dict[str, Any]:
         "device": device.kind.type,
         "precision": device.precision,
         "threads": device.threads,
+        "layout": device.layout,
         "compiled": device.compiled,
         "kernels": device.kernels,
         "world_size": device.ranks.size,
+        **({"autotune": list(device.tried)} if device.tried else {}),
         "hardware": _hardware(device),
         "platform": platform.platform(),
         "python": platform.python_version(),
@@ -57,10 +60,7 @@ def check_same(before: dict[str, Any], now: dict[str, Any], *, where: Path, any_
         ResumeRefused: the first difference in what belongs to a run's identity.
     """
     for key in IDENTITY:
-        # Runs of before there were kernels had none.
-        if before.get(key, False if key == "kernels" else None) != now[key] and not (
-            any_world_size and key in PER_RANK
-        ):
+        if before.get(key, BEFORE.get(key)) != now[key] and not (any_world_size and key in PER_RANK):
             began = _short(before.get(key, "one that is recorded"))
             raise ResumeRefused(
                 str(where),

@@ -19,9 +19,10 @@ from bakeoff.record import Record
 from bakeoff.results import lock, metrics, predictions, store
 from bakeoff.results.files import storage_errors, write_atomically
 from bakeoff.results.store import Run
-from bakeoff.training import assembly, checkpoint, inputs, provenance, trackers, trained, weights
+from bakeoff.training import assembly, autotune, checkpoint, inputs, provenance, trackers, trained, weights
 from bakeoff.training.assembly import Share
 from bakeoff.training.checkpoint import Checkpoint
+from bakeoff.training.device import Way
 from bakeoff.training.evaluate import evaluate
 from bakeoff.training.loop import Parts
 from bakeoff.training.ranks import Ranks, join, together
@@ -34,17 +35,26 @@ Tell = Callable[[Tick], None]
 
 
 @together
-def start(recipe: Recipe, folder: Path, *, command: Sequence[str] = (), tell: Tell = lambda _: None) -> Record:
+def start(
+    recipe: Recipe, folder: Path, *, command: Sequence[str] = (), tune: bool = True, tell: Tell = lambda _: None
+) -> Record:
     """Train a new run to its end, in a folder that does not exist yet.
 
     The folder is made when data, model and settings have proved to fit, so a mistake leaves none behind.
+
+    Args:
+        recipe: resolved.
+        folder: of the run.
+        command: as typed, for the record.
+        tune: whether a long run may measure how it trains fastest here. False where others train beside it.
+        tell: receives progress.
 
     Raises:
         BakeoffError: any of them; what was saved until then stays.
     """
     assembly.check(recipe, plugin=recipe.model.name)
     share = assembly.load(recipe)
-    parts = assembly.assemble(recipe, share, plugin=recipe.model.name, root=root_of(folder))
+    parts = assembly.assemble(recipe, share, plugin=recipe.model.name, root=root_of(folder), tune=tune)
     ranks = parts.device.ranks
     run = ranks.first(lambda: store.create(recipe, folder))
     with _held(run, ranks):
@@ -115,8 +125,8 @@ def _go_on(
         _log.info("Run %s is finished; epochs=N with N > %d would extend it.", run.folder, recipe.epochs)
         return
     share = assembly.load(recipe)
-    compiled = run.read_json(run.environment_path).get("compiled")
-    parts = assembly.assemble(recipe, share, plugin=plugin, root=root_of(run.folder), compiled=compiled)
+    decided = autotune.recorded(run.read_json(run.environment_path), num_ranks=ranks.size)
+    parts = assembly.assemble(recipe, share, plugin=plugin, root=root_of(run.folder), decided=decided)
     if found is None:
         _check_unstarted(run)
     ranks.first(lambda: inputs.write(run, share, parts))
@@ -216,7 +226,7 @@ def measure_teacher(recipe: Recipe, *, root: Path) -> None:
     Raises:
         RecipeError, DataError: it is not there, or of no use.
     """
-    assembly.assemble(recipe, assembly.load(recipe), plugin=None, root=root, compiled=False)
+    assembly.assemble(recipe, assembly.load(recipe), plugin=None, root=root, decided=Way(compiled=False))
 
 
 @contextmanager

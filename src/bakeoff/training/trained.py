@@ -16,8 +16,8 @@ from bakeoff.errors import DataError, RecipeError, nearest
 from bakeoff.recipe import Recipe
 from bakeoff.results.predictions import Predictions
 from bakeoff.results.store import Run
-from bakeoff.training import assembly, weights
-from bakeoff.training.device import Device
+from bakeoff.training import assembly, autotune, weights
+from bakeoff.training.device import Device, Way
 from bakeoff.training.evaluate import evaluate
 
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in grey: ITU-R BT.601, as Pillow's
@@ -135,7 +135,9 @@ def load(run: Run, *, plugin: str | None = None, device: str | None = None) -> T
             expected="a finished run",
             hint=f"Go on by: bakeoff resume {run.folder}",
         )
-    place = assembly.place(recipe if device is None else recipe.model_copy(update={"device": device}))
+    began = autotune.recorded(run.read_json(run.environment_path), num_ranks=1)
+    there = recipe if device is None else recipe.model_copy(update={"device": device})
+    place = assembly.place(there, decided=Way(precision=began.precision))  # what was trained in float32 answers in it
     path = run.weights("best")
     state, card = weights.read(path, device=place.kind)
     shape = tuple(card["image_shape"])
