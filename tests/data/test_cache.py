@@ -17,6 +17,7 @@ import pytest
 from bakeoff.data import cache
 from bakeoff.data.images import ImageSet, fingerprint
 from bakeoff.errors import DataError, StorageError
+from bakeoff.library import cache_folder
 
 # What the child processes run: the same pictures as `built`, with a word in between where a test needs one.
 CHILD = """
@@ -129,11 +130,11 @@ def test_the_folder_is_the_own_one_then_the_standard_one(monkeypatch: pytest.Mon
     monkeypatch.setenv("BAKEOFF_CACHE", "/own")
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
     monkeypatch.setenv("HOME", "/home/somebody")
-    assert cache.root() == Path("/own")
+    assert cache_folder() == Path("/own")
     monkeypatch.delenv("BAKEOFF_CACHE")
-    assert cache.root() == Path("/xdg/bakeoff")
+    assert cache_folder() == Path("/xdg/bakeoff")
     monkeypatch.setenv("XDG_CACHE_HOME", "relative/is/ignored")
-    assert cache.root() == Path("/home/somebody/.cache/bakeoff")
+    assert cache_folder() == Path("/home/somebody/.cache/bakeoff")
 
 
 def flip(path: Path, position: int) -> None:

@@ -33,6 +33,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "resnest": {"depth": 14},
     "resnet": {"depth": 10},
     "small_resnet": {"depth": 8, "attention": {"name": "cbam"}},
+    "speednet": {"widths": (8, 16, 16)},
 }
 
 

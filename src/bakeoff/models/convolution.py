@@ -32,12 +32,11 @@ class Convolution(nn.Conv2d):
         return out
 
     def _is_faster_by_ours(self, x: Tensor) -> bool:
-        half = x.dtype == torch.bfloat16 or (
-            torch.is_autocast_enabled(x.device.type) and torch.get_autocast_dtype(x.device.type) == torch.bfloat16
-        )
+        if x.device.type != "cpu":
+            return False
+        by_autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
         return (
-            half
-            and x.device.type == "cpu"
+            (by_autocast or x.dtype == torch.bfloat16)
             and self.in_channels % CHANNELS == self.out_channels % CHANNELS == 0
             and self.bias is None
             and self.groups == 1

@@ -251,8 +251,9 @@ class GhostBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [b in h w] to [b width h/stride w/stride]."""
+        shortcut = x if self.downsample is None else self.downsample(x)
         out = self.ghost2(self.ghost1(x))
-        out += x if self.downsample is None else self.downsample(x)
+        out += shortcut
         return F.relu(out, inplace=True)
 
 

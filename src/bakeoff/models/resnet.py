@@ -110,8 +110,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [b in h w] to [b out h/stride w/stride]."""
-        branch = self.convolve(x)
         shortcut = x if self.downsample is None else self.downsample(x)
+        branch = self.convolve(x)
         if self.attention is None or self.attention_position == "after_first":
             return norm(self.last_norm, branch, add=shortcut, activation="relu")
         branch = self.attend(norm(self.last_norm, branch), "before_add")
