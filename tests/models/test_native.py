@@ -28,6 +28,33 @@ def start(folder: Path, **variables: str) -> "subprocess.Popen[str]":
     )
 
 
+FEWER = """
+import torch
+from bakeoff.models.convolution import Convolution
+from bakeoff.models.norms import norm
+torch.set_num_threads(4)
+torch.manual_seed(0)
+x = torch.randn(40, 32, 9, 9).bfloat16().to(memory_format=torch.channels_last).requires_grad_()
+layer = Convolution(32, 32, 3, padding=1, bias=False).to(memory_format=torch.channels_last)
+with torch.autocast("cpu", torch.bfloat16):
+    y = norm(torch.nn.BatchNorm2d(32), layer(x), activation="relu")
+y.float().square().sum().backward()
+print(float(y.sum()), float(x.grad.double().abs().sum()), float(layer.weight.grad.double().abs().sum()))
+"""
+
+
+@needs_kernels
+def test_where_there_are_fewer_threads_than_asked_for_nothing_is_left_out(tmp_path: Path) -> None:
+    found = []
+    for limit in ("4", "1"):
+        environment = {**os.environ, "BAKEOFF_CACHE": str(tmp_path), "OMP_THREAD_LIMIT": limit}
+        done = subprocess.run(
+            [sys.executable, "-c", FEWER], env=environment, capture_output=True, text=True, check=True
+        )
+        found.append([float(number) for number in done.stdout.split()])
+    assert found[0] == pytest.approx(found[1], rel=1e-2)
+
+
 @needs_kernels
 def test_several_processes_make_one_library(tmp_path: Path) -> None:
     for process in [start(tmp_path) for _ in range(3)]:

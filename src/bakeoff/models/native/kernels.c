@@ -45,10 +45,12 @@ static inline halves narrow(floats value) {
 
 static inline floats where(ints mask, floats value) { return (floats)((ints)value & mask); } /* else zero */
 
-static inline floats choose(ints mask, floats yes, floats no) { return (floats)(((ints)yes & mask) | ((ints)no & ~mask)); }
+static inline floats choose(ints mask, floats yes, floats no) {
+    return (floats)(((ints)yes & mask) | ((ints)no & ~mask));
+}
 
 static inline floats exponential(floats x) { /* relative error below 3e-7 on [-80, 80], where it is cut off */
-    floats most = x * 0 + 80;
+    floats most = (floats){0} + 80;
     x = choose(x < -80, -most, choose(x > 80, most, x));
     floats t = x * 1.44269504f, whole = (t + 12582912.f) - 12582912.f, f = t - whole; /* the sum rounds to a whole */
     floats p = 1.8775767e-3f * f + 8.9893397e-3f;
@@ -118,7 +120,7 @@ int apply(const bf16 *x, const bf16 *add, const float *scale, const float *shift
 #pragma omp parallel num_threads(threads)
     {
         long first, last;
-        share(rows, threads, omp_get_thread_num(), &first, &last);
+        share(rows, omp_get_num_threads(), omp_get_thread_num(), &first, &last);
         apply_kind(x, add, scale, shift, y, first, last, channels, kind);
     }
     return 0;
@@ -134,9 +136,9 @@ int normalise(const bf16 *x, const bf16 *add, const float *weight, const float *
     if (!partial) return 1;
 #pragma omp parallel num_threads(threads)
     {
-        int me = omp_get_thread_num();
+        int team = omp_get_num_threads(), me = omp_get_thread_num(); /* fewer than asked for where there is a limit */
         long first, last;
-        share(rows, threads, me, &first, &last);
+        share(rows, team, me, &first, &last);
         double *sums = partial + me * 2 * channels;
         memset(sums, 0, sizeof(double) * 2 * channels);
         SUMS(one = wide(x + at); other = one * one)
@@ -144,7 +146,10 @@ int normalise(const bf16 *x, const bf16 *add, const float *weight, const float *
 #pragma omp single
         for (int c = 0; c < channels; c++) {
             double a = 0, b = 0;
-            for (int t = 0; t < threads; t++) a += partial[2 * t * channels + c], b += partial[(2 * t + 1) * channels + c];
+            for (int t = 0; t < team; t++) {
+                a += partial[2 * t * channels + c];
+                b += partial[(2 * t + 1) * channels + c];
+            }
             a /= rows;
             b = b / rows - a * a;
             b = b < 0 ? 0 : b;
@@ -186,9 +191,9 @@ int normalise_back(const bf16 *dy, const bf16 *x, const bf16 *y, const float *me
     if (!partial || !a || !b) return free(partial), free(a), free(b), 1;
 #pragma omp parallel num_threads(threads)
     {
-        int me = omp_get_thread_num();
+        int team = omp_get_num_threads(), me = omp_get_thread_num(); /* fewer than asked for where there is a limit */
         long first, last;
-        share(rows, threads, me, &first, &last);
+        share(rows, team, me, &first, &last);
         double *sums = partial + me * 2 * channels;
         memset(sums, 0, sizeof(double) * 2 * channels);
         if (kind == RELU) slope_sums(dy, x, y, scale, shift, mean, dz, sums, first, last, channels, RELU);
@@ -198,7 +203,10 @@ int normalise_back(const bf16 *dy, const bf16 *x, const bf16 *y, const float *me
 #pragma omp single
         for (int c = 0; c < channels; c++) {
             double s = 0, q = 0;
-            for (int t = 0; t < threads; t++) s += partial[2 * t * channels + c], q += partial[(2 * t + 1) * channels + c];
+            for (int t = 0; t < team; t++) {
+                s += partial[2 * t * channels + c];
+                q += partial[(2 * t + 1) * channels + c];
+            }
             of_bias[c] = (float)s;
             of_weight[c] = (float)(q * inverse[c]);
             /* dx = scale (dz - s / n - (x - mean) inverse^2 q / n) = scale dz + b x + a */
@@ -370,7 +378,8 @@ static void transpose(const bf16 *const *from, int channel, int channels, bf16 *
         }
         for (int i = 0; i < 4; i++) { /* u[4g + i]: lane l has column 4l + i of rows 4g..4g+3 */
             __m512i a = _mm512_shuffle_i32x4(u[i], u[4 + i], 0x88), b = _mm512_shuffle_i32x4(u[i], u[4 + i], 0xDD);
-            __m512i c = _mm512_shuffle_i32x4(u[8 + i], u[12 + i], 0x88), d = _mm512_shuffle_i32x4(u[8 + i], u[12 + i], 0xDD);
+            __m512i c = _mm512_shuffle_i32x4(u[8 + i], u[12 + i], 0x88);
+            __m512i d = _mm512_shuffle_i32x4(u[8 + i], u[12 + i], 0xDD);
             _mm512_storeu_si512(to + (long)(16 * half + i) * ld, _mm512_shuffle_i32x4(a, c, 0x88));
             _mm512_storeu_si512(to + (long)(16 * half + 4 + i) * ld, _mm512_shuffle_i32x4(b, d, 0x88));
             _mm512_storeu_si512(to + (long)(16 * half + 8 + i) * ld, _mm512_shuffle_i32x4(a, c, 0xDD));
@@ -379,13 +388,14 @@ static void transpose(const bf16 *const *from, int channel, int channels, bf16 *
     }
 }
 
-/* Put two rows of channels beside each other, pair by pair; `to` has `padded` pairs, those beyond `channels` are zero. */
+/* Put two rows of channels beside each other, pair by pair, into `padded` pairs: those beyond `channels` are zero. */
 static void interleave(const bf16 *p, const bf16 *q, int channels, int padded, bf16 *to) {
     for (int c = 0; c < padded; c += 16) {
         __mmask16 mask = channels - c >= 16 ? 0xFFFF : (__mmask16)((1u << (channels - c)) - 1u);
         __m256i a = p ? _mm256_maskz_loadu_epi16(mask, p + c) : _mm256_setzero_si256();
         __m256i b = q ? _mm256_maskz_loadu_epi16(mask, q + c) : _mm256_setzero_si256();
-        _mm512_storeu_si512(to + 2 * c, _mm512_or_si512(_mm512_cvtepu16_epi32(a), _mm512_slli_epi32(_mm512_cvtepu16_epi32(b), 16)));
+        __m512i even = _mm512_cvtepu16_epi32(a), odd = _mm512_slli_epi32(_mm512_cvtepu16_epi32(b), 16);
+        _mm512_storeu_si512(to + 2 * c, _mm512_or_si512(even, odd));
     }
 }
 
@@ -418,7 +428,7 @@ int filters(const bf16 *x, const bf16 *dy, float *dw, const struct shape *s, lon
     int in = (s->in + 15) / 16 * 16, out = (s->out + 15) / 16 * 16, out32 = (s->out + 31) / 32 * 32;
     int low_i = floor_div(-s->up, s->stride), high_i = floor_div(s->rows - 1 - s->up, s->stride);
     int low_j = floor_div(-s->left, s->stride), high_j = floor_div(s->columns - 1 - s->left, s->stride);
-    /* One zero row and column serve two neighbours: what leaves a row on the left enters the one before on the right. */
+    /* One row and column of zeros serve two neighbours: what leaves a row on the left enters the one before it. */
     int phase_tall = (s->height + s->stride - 1) / s->stride, phase_broad = (s->width + s->stride - 1) / s->stride;
     int tall = larger(phase_tall - low_i, s->tall + high_i), broad = larger(phase_broad - low_j, s->broad + high_j);
     long grid = (long)tall * broad, before = -((long)low_i * broad + low_j);
@@ -454,7 +464,7 @@ int filters(const bf16 *x, const bf16 *dy, float *dw, const struct shape *s, lon
             int num = s->num - first < chunk ? s->num - first : chunk;
             long here = (num * grid + DEPTH - 1) / DEPTH * DEPTH, begin, end;
             struct walk at;
-            share(here / DEPTH, threads, omp_get_thread_num(), &begin, &end);
+            share(here / DEPTH, omp_get_num_threads(), omp_get_thread_num(), &begin, &end);
             at = walk_to(begin * DEPTH, grid);
             for (long place = begin * DEPTH; place < end * DEPTH; place += DEPTH) {
                 const bf16 *from[DEPTH];
@@ -463,7 +473,7 @@ int filters(const bf16 *x, const bf16 *dy, float *dw, const struct shape *s, lon
                 for (int c = 0; c < out; c += 32) transpose(from, c, s->out, turned + (long)c * ld + place, ld);
             }
             long pairs_here = (here + slack + 3) / 2;
-            share(pairs_here, threads, omp_get_thread_num(), &begin, &end);
+            share(pairs_here, omp_get_num_threads(), omp_get_thread_num(), &begin, &end);
             for (int phase = 0; phase < phases; phase++) {
                 const int *of_map = of_maps + phase * grid;
                 at = walk_to(2 * begin - before, grid);
@@ -514,6 +524,7 @@ struct link { int place, weight; }; /* of the map that is read; of the filter */
 /* List, for each place of the map that is written, what it is made of; `starts` has one more than there are places. */
 static void connect(const struct shape *s, int back, int *starts, struct link *links) {
     int tall = back ? s->height : s->tall, broad = back ? s->width : s->broad, count = 0, place = 0;
+    int rows = back ? s->tall : s->height, columns = back ? s->broad : s->width; /* of the map that is read */
     for (int i = 0; i < tall; i++)
         for (int j = 0; j < broad; j++) {
             starts[place++] = count;
@@ -522,8 +533,8 @@ static void connect(const struct shape *s, int back, int *starts, struct link *l
                 int left = back ? j + s->left - w % s->columns : j * s->stride + w % s->columns - s->left;
                 if (back && (up % s->stride || left % s->stride)) continue;
                 if (back) up /= s->stride, left /= s->stride;
-                if (up < 0 || left < 0 || up >= (back ? s->tall : s->height) || left >= (back ? s->broad : s->width)) continue;
-                links[count++] = (struct link){up * (back ? s->broad : s->width) + left, w};
+                if (up < 0 || left < 0 || up >= rows || left >= columns) continue;
+                links[count++] = (struct link){up * columns + left, w};
             }
         }
     starts[place] = count;
@@ -560,7 +571,8 @@ int convolve(const bf16 *from, const bf16 *weight, bf16 *to, const struct shape 
                                                      : ((long)column * weights + w) * source + c);
                     if (back) interleave(row, row + (long)weights * result, num, num, pair);
                     else
-                        for (int r = 0; r < num; r++) memcpy(pair + 2 * r, row + (long)r * weights * source, 2 * sizeof(bf16));
+                        for (int r = 0; r < num; r++, row += (long)weights * source)
+                            memcpy(pair + 2 * r, row, 2 * sizeof(bf16));
                 }
         int configured = 0;
 #pragma omp for schedule(static)
@@ -569,7 +581,10 @@ int convolve(const bf16 *from, const bf16 *weight, bf16 *to, const struct shape 
             int column = task / together % blocks * 32, first = group * PICTURES;
             if (group >= groups) continue;
             int num = s->num - first < PICTURES ? s->num - first : PICTURES;
-            if (num != configured) configure_rows(num < TILE ? num : TILE, num > TILE ? num - TILE : TILE), configured = num;
+            if (num != configured) {
+                configure_rows(num < TILE ? num : TILE, num > TILE ? num - TILE : TILE);
+                configured = num;
+            }
             int two_rows = num > TILE, two_columns = result - column > 16;
             for (int place = 0; place < places; place++) {
                 float sums[PICTURES][32] __attribute__((aligned(64)));
@@ -599,9 +614,11 @@ int convolve(const bf16 *from, const bf16 *weight, bf16 *to, const struct shape 
                 if (two_columns) _tile_stored(1, sums[0] + TILE, 128);
                 if (two_rows) _tile_stored(2, sums[TILE], 128);
                 if (two_rows && two_columns) _tile_stored(3, sums[TILE] + TILE, 128);
-                for (int n = 0; n < num; n++)
+                for (int n = 0; n < num; n++) {
+                    bf16 *pixel = to + ((long)(first + n) * places + place) * result + column;
                     for (int c = 0; c < (two_columns ? 32 : 16); c += LANES)
-                        store(to + ((long)(first + n) * places + place) * result + column + c, narrow(load_floats(sums[n] + c)));
+                        store(pixel + c, narrow(load_floats(sums[n] + c)));
+                }
             }
         }
         _tile_release();
@@ -612,18 +629,19 @@ int convolve(const bf16 *from, const bf16 *weight, bf16 *to, const struct shape 
     return 0;
 }
 
-/* The gradient of the filters, dw as in `filters`, for small maps: a weight's is a sum over the places at which it falls
-   inside the map, each a product of two matrices over pictures. */
+/* The gradient of the filters, dw as in `filters`, for small maps: a weight's is a sum over the places at which it
+   falls inside the map, each a product of two matrices over pictures. */
 int filters_small(const bf16 *x, const bf16 *dy, float *dw, const struct shape *s, long cache_bytes, int threads) {
-    int in = s->in, out = s->out, weights = s->rows * s->columns, places = s->tall * s->broad, sources = s->height * s->width;
+    int in = s->in, out = s->out, weights = s->rows * s->columns;
+    int places = s->tall * s->broad, sources = s->height * s->width;
     long each = 2L * ((long)in * sources + (long)out * places) * DEPTH;
     int most = (s->num + DEPTH - 1) / DEPTH, chunk = (int)(cache_bytes / each);
     long depth = (chunk < 1 ? 1 : chunk > most ? most : chunk) * DEPTH;
     int *starts = malloc(sizeof(int) * (places + 1));
     struct link *links = malloc(sizeof(struct link) * places * weights);
     int blocks_in = (in + 31) / 32, blocks_out = (out + 31) / 32, in32 = blocks_in * 32, out32 = blocks_out * 32;
-    bf16 *turned = aligned_alloc(64, sizeof(bf16) * out32 * places * depth); /* [place][out][picture] */
-    bf16 *paired = aligned_alloc(64, sizeof(bf16) * in32 * sources * depth);   /* [place][in / 32][picture / 2][32][2] */
+    bf16 *turned = aligned_alloc(64, sizeof(bf16) * out32 * places * depth);  /* [place][out][picture] */
+    bf16 *paired = aligned_alloc(64, sizeof(bf16) * in32 * sources * depth);  /* [place][in / 32][picture / 2][32][2] */
     if (!starts || !links || !turned || !paired) return free(starts), free(links), free(turned), free(paired), 1;
     connect(s, 0, starts, links);
 #pragma omp parallel num_threads(threads)
