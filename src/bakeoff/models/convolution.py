@@ -32,8 +32,6 @@ class Convolution(nn.Conv2d):
         return out
 
     def _is_faster_by_ours(self, x: Tensor) -> bool:
-        if x.device.type != "cpu":
-            return False
         by_autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
         return (
             (by_autocast or x.dtype == torch.bfloat16)
@@ -44,9 +42,7 @@ class Convolution(nn.Conv2d):
             and self.stride[0] == self.stride[1]
             and not isinstance(self.padding, str)
             and self.padding_mode == "zeros"
-            and not torch.compiler.is_compiling()
-            and not torch.compiler.is_exporting()
-            and x.is_contiguous(memory_format=torch.channels_last)
+            and native.reaches(x)
             and native.has_tiles()
         )
 

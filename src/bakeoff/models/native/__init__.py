@@ -80,19 +80,21 @@ def _compiled(compiler: str) -> Path:
     return file
 
 
-def suits(x: Tensor) -> bool:
-    """Whether the kernels take this map [b c h w]: bfloat16, channels-last, on a processor, outside torch.compile."""
+def reaches(x: Tensor) -> bool:
+    """Whether a kernel could read this map [b c h w]: channels-last, on a processor, outside torch.compile."""
     return (
-        x.dtype == torch.bfloat16
-        and x.device.type == "cpu"
+        x.device.type == "cpu"
         and x.ndim == 4
-        and x.shape[1] % LANES == 0
-        and x.numel() > 0
         and not torch.compiler.is_compiling()
         and not torch.compiler.is_exporting()
         and x.is_contiguous(memory_format=torch.channels_last)
-        and library() is not None
     )
+
+
+def suits(x: Tensor) -> bool:
+    """Whether the kernels take this map [b c h w] as it is: within their reach, bfloat16, whole lanes of channels."""
+    is_right = x.dtype == torch.bfloat16 and reaches(x) and x.shape[1] % LANES == 0 and x.numel() > 0
+    return is_right and library() is not None
 
 
 def call(name: str, *arguments: Tensor | float | ctypes.Structure | None) -> None:

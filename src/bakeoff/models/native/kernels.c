@@ -313,13 +313,25 @@ static inline int larger(int a, int b) { return a > b ? a : b; }
 
 static inline int floor_div(int a, int b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
 
-/* C[32 or 16 rows][32 or 16 columns] += A[rows][depth] B[depth / 2][columns][2]; leading dimensions in elements. */
-static inline __attribute__((always_inline)) void block(
-    const bf16 *a, long lda, const bf16 *b, long ldb, float *c, long ldc, long depth, int two_rows, int two_columns) {
+/* Tiles 0 to 3 hold a product C of 32 or 16 rows and columns; 4 and 5 rows of A, 6 and 7 columns of B.
+   Leading dimensions are in elements. */
+static inline __attribute__((always_inline)) void take(const float *c, long ldc, int two_rows, int two_columns) {
     _tile_loadd(0, c, ldc * 4);
     if (two_columns) _tile_loadd(1, c + TILE, ldc * 4);
     if (two_rows) _tile_loadd(2, c + TILE * ldc, ldc * 4);
     if (two_rows && two_columns) _tile_loadd(3, c + TILE * ldc + TILE, ldc * 4);
+}
+
+static inline __attribute__((always_inline)) void put(float *c, long ldc, int two_rows, int two_columns) {
+    _tile_stored(0, c, ldc * 4);
+    if (two_columns) _tile_stored(1, c + TILE, ldc * 4);
+    if (two_rows) _tile_stored(2, c + TILE * ldc, ldc * 4);
+    if (two_rows && two_columns) _tile_stored(3, c + TILE * ldc + TILE, ldc * 4);
+}
+
+/* C += A[rows][depth] B[depth / 2][columns][2] */
+static inline __attribute__((always_inline)) void accumulate(
+    const bf16 *a, long lda, const bf16 *b, long ldb, long depth, int two_rows, int two_columns) {
     for (long k = 0; k < depth; k += DEPTH) {
         _tile_loadd(4, a + k, lda * 2);
         _tile_loadd(6, b + k * ldb, ldb * 4);
@@ -334,10 +346,13 @@ static inline __attribute__((always_inline)) void block(
             if (two_columns) _tile_dpbf16ps(3, 5, 7);
         }
     }
-    _tile_stored(0, c, ldc * 4);
-    if (two_columns) _tile_stored(1, c + TILE, ldc * 4);
-    if (two_rows) _tile_stored(2, c + TILE * ldc, ldc * 4);
-    if (two_rows && two_columns) _tile_stored(3, c + TILE * ldc + TILE, ldc * 4);
+}
+
+static inline __attribute__((always_inline)) void block(
+    const bf16 *a, long lda, const bf16 *b, long ldb, float *c, long ldc, long depth, int two_rows, int two_columns) {
+    take(c, ldc, two_rows, two_columns);
+    accumulate(a, lda, b, ldb, depth, two_rows, two_columns);
+    put(c, ldc, two_rows, two_columns);
 }
 
 static void multiply(const bf16 *a, long lda, const bf16 *b, long ldb, float *c, long ldc, long depth, int two_rows,
@@ -595,25 +610,9 @@ int convolve(const bf16 *from, const bf16 *weight, bf16 *to, const struct shape 
                 for (int l = starts[place]; l < starts[place + 1]; l++) {
                     const bf16 *a = from + first * of_from + (long)links[l].place * source;
                     const bf16 *b = pairs + column / 32 * panel + (long)links[l].weight * source * 32;
-                    for (int k = 0; k < source; k += DEPTH, a += DEPTH, b += DEPTH * 32) {
-                        _tile_loadd(4, a, of_from * 2);
-                        _tile_loadd(6, b, 128);
-                        _tile_dpbf16ps(0, 4, 6);
-                        if (two_columns) {
-                            _tile_loadd(7, b + 2 * TILE, 128);
-                            _tile_dpbf16ps(1, 4, 7);
-                        }
-                        if (two_rows) {
-                            _tile_loadd(5, a + TILE * of_from, of_from * 2);
-                            _tile_dpbf16ps(2, 5, 6);
-                            if (two_columns) _tile_dpbf16ps(3, 5, 7);
-                        }
-                    }
+                    accumulate(a, of_from, b, 32, source, two_rows, two_columns);
                 }
-                _tile_stored(0, sums[0], 128);
-                if (two_columns) _tile_stored(1, sums[0] + TILE, 128);
-                if (two_rows) _tile_stored(2, sums[TILE], 128);
-                if (two_rows && two_columns) _tile_stored(3, sums[TILE] + TILE, 128);
+                put(sums[0], 32, two_rows, two_columns);
                 for (int n = 0; n < num; n++) {
                     bf16 *pixel = to + ((long)(first + n) * places + place) * result + column;
                     for (int c = 0; c < (two_columns ? 32 : 16); c += LANES)
@@ -677,34 +676,15 @@ int filters_small(const bf16 *x, const bf16 *dy, float *dw, const struct shape *
                         float *c = dw + (32L * bo * weights + w) * in + 32 * bi;
                         long ldc = (long)weights * in;
                         int two_rows = out - 32 * bo > 16, two_columns = in - 32 * bi > 16;
-                        _tile_loadd(0, c, ldc * 4);
-                        if (two_columns) _tile_loadd(1, c + TILE, ldc * 4);
-                        if (two_rows) _tile_loadd(2, c + TILE * ldc, ldc * 4);
-                        if (two_rows && two_columns) _tile_loadd(3, c + TILE * ldc + TILE, ldc * 4);
+                        take(c, ldc, two_rows, two_columns);
                         for (int place = 0; place < places; place++)
                             for (int l = starts[place]; l < starts[place + 1]; l++) {
                                 if (links[l].weight != w) continue;
                                 const bf16 *a = turned + ((long)place * out32 + 32 * bo) * depth;
                                 const bf16 *b = paired + ((long)links[l].place * in32 + 32 * bi) * depth;
-                                for (long k = 0; k < here; k += DEPTH) {
-                                    _tile_loadd(4, a + k, depth * 2);
-                                    _tile_loadd(6, b + k * 32, 128);
-                                    _tile_dpbf16ps(0, 4, 6);
-                                    if (two_columns) {
-                                        _tile_loadd(7, b + k * 32 + 2 * TILE, 128);
-                                        _tile_dpbf16ps(1, 4, 7);
-                                    }
-                                    if (two_rows) {
-                                        _tile_loadd(5, a + TILE * depth + k, depth * 2);
-                                        _tile_dpbf16ps(2, 5, 6);
-                                        if (two_columns) _tile_dpbf16ps(3, 5, 7);
-                                    }
-                                }
+                                accumulate(a, depth, b, 32, here, two_rows, two_columns);
                             }
-                        _tile_stored(0, c, ldc * 4);
-                        if (two_columns) _tile_stored(1, c + TILE, ldc * 4);
-                        if (two_rows) _tile_stored(2, c + TILE * ldc, ldc * 4);
-                        if (two_rows && two_columns) _tile_stored(3, c + TILE * ldc + TILE, ldc * 4);
+                        put(c, ldc, two_rows, two_columns);
                     }
         }
         _tile_release();
