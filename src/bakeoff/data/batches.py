@@ -25,7 +25,9 @@ from bakeoff.errors import RecipeError
 T = TypeVar("T")
 
 AHEAD = 2  # batches, or groups of small ones, that are read ahead of the step that is running
-TOGETHER_BYTES = 2 * 2**20  # of pictures that are made at a time: a call costs as much as some fifty pictures of 32 px
+# Of pictures that are made at a time: on a CPU a call costs as much as some fifty pictures of 32 px, and more than its
+# cache holds would be slow; on a GPU a launch costs as much as thousands. By arithmetic there, not yet measured.
+TOGETHER_BYTES = {"cpu": 2 * 2**20, "cuda": 16 * 2**20}
 CHUNK_BYTES = 64 * 2**20  # copied to a device at a time, to need little memory on the way
 
 
@@ -101,7 +103,7 @@ class Batches:
         num_bytes = len(data) * channels * height * width
         # What is done to each picture by itself is done to several batches at once, where they are small.
         of_batch = batch_size * channels * height * width
-        self._together = max(1, TOGETHER_BYTES // of_batch) if share is None else 1
+        self._together = max(1, TOGETHER_BYTES.get(device.type, 0) // of_batch) if share is None else 1
         self._resident = fits(num_bytes, device) if resident is None else resident
         on_device = self._resident and device.type != "cpu"
         self._pixels_on_device = copy_to(device, data) if on_device else None

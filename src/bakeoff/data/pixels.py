@@ -20,6 +20,11 @@ def on_host(values: Tensor) -> bool:
     return values.device.type == "cpu"
 
 
+def bring(values: Tensor, device: torch.device) -> Tensor:
+    """Bring what was made on the host to a device, without waiting for what the device is at."""
+    return (values.pin_memory() if device.type == "cuda" else values).to(device, non_blocking=True)
+
+
 def crop(pixels: Tensor, corner: Tensor, *, padding: int, mode: CropMode) -> Tensor:
     """Pad each image on all sides and cut a window of its old size.
 

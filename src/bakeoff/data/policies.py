@@ -20,6 +20,7 @@ from torch import Tensor
 
 from bakeoff.data import operations
 from bakeoff.data.draws import Draws
+from bakeoff.data.pixels import bring
 
 NUM_BINS = 31
 Kernel = Callable[[Tensor, Tensor], Tensor]
@@ -137,8 +138,8 @@ def apply(pixels: Tensor, choice: Choice) -> Tensor:
     """
     order = np.argsort(choice.kernel, kind="stable")
     bounds = np.searchsorted(choice.kernel[order], np.arange(len(KERNELS) + 1)).tolist()
-    rows = torch.from_numpy(order).to(pixels.device)
-    strength = torch.from_numpy(choice.strength[order]).to(pixels.device)
+    rows = bring(torch.from_numpy(order), pixels.device)
+    strength = bring(torch.from_numpy(choice.strength[order]), pixels.device)
     grouped = pixels.index_select(0, rows)
     changed = [
         kernel(grouped[first:last], strength[first:last])

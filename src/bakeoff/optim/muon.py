@@ -143,7 +143,28 @@ def _muon_step(state: dict[Tensor, Any], group: dict[str, Any], params: list[Ten
                 p.mul_(rows**0.5 / p.norm())
             else:
                 p.mul_(1 - group["lr"] * group["weight_decay"])
-            p.add_(direction.reshape(p.shape), alpha=-group["lr"] * scale)
+            _descend(p, direction.reshape(p.shape), rate=group["lr"] * scale)
+
+
+def _descend(p: Tensor, direction: Tensor, *, rate: float | Tensor) -> None:
+    """Move a weight; a rate that is a tensor [] is not read, so that nothing waits for the device."""
+    if isinstance(rate, Tensor):
+        p.addcmul_(direction.to(p.dtype), rate, value=-1)
+    else:
+        p.add_(direction, alpha=-rate)
+
+
+def _fused(params: list[Tensor]) -> bool | None:
+    """Ask on a GPU for the one-kernel update, which reads rate and count where they are; None leaves it to torch."""
+    return True if params[0].is_cuda else None
+
+
+def _counts(state: dict[Tensor, Any], params: list[Tensor]) -> list[Tensor]:
+    """Return how many steps AdamW has made, float32 [] each: on a GPU there, also after a checkpoint was loaded."""
+    for p in params:
+        place = p.device if p.is_cuda else torch.device("cpu")
+        state[p]["step"] = state[p].get("step", torch.tensor(0.0)).to(place)
+    return [state[p]["step"] for p in params]
 
 
 def _sgd_step(state: dict[Tensor, Any], group: dict[str, Any], params: list[Tensor]) -> None:
@@ -152,6 +173,7 @@ def _sgd_step(state: dict[Tensor, Any], group: dict[str, Any], params: list[Tens
         params,
         _gradients(params),
         momenta,
+        fused=_fused(params),
         weight_decay=group["weight_decay"],
         momentum=group["momentum"],
         lr=group["lr"],
@@ -164,8 +186,6 @@ def _sgd_step(state: dict[Tensor, Any], group: dict[str, Any], params: list[Tens
 
 
 def _adamw_step(state: dict[Tensor, Any], group: dict[str, Any], params: list[Tensor]) -> None:
-    for p in params:
-        state[p].setdefault("step", torch.tensor(0.0))
     beta1, beta2 = group["betas"]
     adamw(
         params,
@@ -173,7 +193,8 @@ def _adamw_step(state: dict[Tensor, Any], group: dict[str, Any], params: list[Te
         _buffers(state, params, "exp_avg"),
         _buffers(state, params, "exp_avg_sq"),
         [],
-        [state[p]["step"] for p in params],
+        _counts(state, params),
+        fused=_fused(params),
         amsgrad=False,
         beta1=beta1,
         beta2=beta2,

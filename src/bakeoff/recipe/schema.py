@@ -196,13 +196,14 @@ class Recipe(Section):
     threads: Literal["auto"] | Count = "auto"
     autotune: bool = True  # measure the ways to compute what is "auto", where a run is long; otherwise follow rules
     sync_norms: bool = True  # on several ranks: batch norm over the whole batch, as on one
+    cuda_graph: Literal["auto"] | bool = "auto"  # on one GPU: a step is recorded once, and launched as a whole
     deterministic: bool = True  # on a GPU: deterministic kernels, so that a resumed run is the same run
 
     NAMED: ClassVar[tuple[str, ...]] = ("model", "data", "optimizer", "schedule", "objective", "teacher")
 
     @model_serializer(mode="wrap")
     def _without_what_is_off(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without(serialise(self), {"teacher": None, "sync_norms": True, "autotune": True})
+        return without(serialise(self), {"teacher": None, "sync_norms": True, "autotune": True, "cuda_graph": "auto"})
 
     @field_validator("accumulate")
     @classmethod

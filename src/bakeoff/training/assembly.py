@@ -26,7 +26,7 @@ from bakeoff.objectives.classify import balanced_weights
 from bakeoff.objectives.outcome import adapter
 from bakeoff.optim import average, schedules
 from bakeoff.recipe import Recipe
-from bakeoff.training import autotune
+from bakeoff.training import autotune, graph
 from bakeoff.training.device import UNDECIDED, Device, Way, resolve
 from bakeoff.training.loop import Parts
 from bakeoff.training.ranks import Ranks
@@ -202,7 +202,7 @@ def show_batch(network: nn.Module, *, num: int, image_shape: Shape, num_classes:
 
 def place(recipe: Recipe, *, decided: Way = UNDECIDED, training_macs: Callable[[], float] = lambda: 0.0) -> Device:
     """Decide where and how the run computes; what the recipe leaves open is as `decided` has it, if it says."""
-    return resolve(
+    device = resolve(
         device=recipe.device,
         precision=recipe.precision,
         compile=recipe.compile,
@@ -211,6 +211,11 @@ def place(recipe: Recipe, *, decided: Way = UNDECIDED, training_macs: Callable[[
         training_macs=training_macs,
         decided=decided,
     )
+    reason = graph.unsuited(recipe, device)
+    if recipe.cuda_graph is True and reason:
+        note = f"{device.note} Its steps are no CUDA graphs: {reason}.".strip()
+        device = replace(device, note=note)
+    return replace(device, graphed=recipe.cuda_graph is not False and not reason)
 
 
 def _place_and_tune(recipe: Recipe, network: nn.Module, images: ImageSet, *, decided: Way, tune: bool) -> Device:
@@ -333,7 +338,8 @@ def _objective(recipe: Recipe, network: nn.Module, images: ImageSet, teacher: Te
     options, shapes = recipe.objective.model_dump(), None
     if options.pop("class_weights", "none") == "balanced":
         counts = np.bincount(images.labels, minlength=len(images.classes))
-        options["class_weights"] = balanced_weights(torch.from_numpy(counts))
+        # Where the loss is computed: brought there at each step, they would make the host wait.
+        options["class_weights"] = balanced_weights(torch.from_numpy(counts)).to(next(network.parameters()).device)
     if teacher is not None and teacher.tapped:
         shapes = (stages.shapes(network, images.shape, where="model"), teacher.shapes)
     with torch.random.fork_rng(devices=[]):

@@ -33,7 +33,7 @@ from bakeoff.errors import StorageError
 from bakeoff.library import cache_folder
 from bakeoff.recipe import Recipe
 from bakeoff.results.files import write_atomically
-from bakeoff.training import loop, provenance
+from bakeoff.training import graph, loop, provenance
 from bakeoff.training.device import LAYOUTS, LONG_RUN_MACS, Device, Way, compile_fault, cores
 from bakeoff.training.loop import Parts, Position
 
@@ -251,7 +251,7 @@ class Trial:
             share=ranks.shares(num, parts=recipe.accumulate) if ranks.size > 1 else None,
             layout=device.memory_format,
         )
-        return Parts(
+        parts = Parts(
             model=device.compile(network),
             objective=objectives.build("classify"),
             batches=batches,
@@ -263,6 +263,7 @@ class Trial:
             accumulate=recipe.accumulate,
             clip_norm=recipe.clip_norm,
         )
+        return graph.replaying(parts)
 
 
 def _timed(parts: Parts, enough_s: float) -> Timing:
@@ -324,5 +325,6 @@ def _path(recipe: Recipe, images: ImageSet, *, device: Device, open_: Collection
     machine = [about[key] for key in ("versions", "device", "hardware", "kernels", "world_size")]
     steps = [recipe.model.name, recipe.model.options, images.shape, len(images.classes), recipe.batch_size]
     steps += [recipe.accumulate, recipe.optimizer.name, sorted(open_), asdict(device.way)]
+    steps += ["cuda graph"] if device.graphed else []
     told = json.dumps([steps, machine, cores()], sort_keys=True, default=str)
     return cache_folder() / "choices" / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.json"

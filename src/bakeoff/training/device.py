@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -63,7 +63,8 @@ class Device:
         ranks: the processes of the run.
         compiled: whether the model is compiled.
         kernels: whether kernels of our own train it; part of the result's identity, as they round elsewhere.
-        note: why it is not, where the recipe asked for it.
+        graphed: whether a step is one CUDA graph; part of the result's identity, as its rates are float32.
+        note: why it is not compiled, or graphed, where the recipe asked for it.
         tried: ways that were measured to decide so, as a run's environment.json keeps them.
     """
 
@@ -76,6 +77,7 @@ class Device:
     kernels: bool
     note: str
     accelerator: Accelerator
+    graphed: bool = False
     tried: tuple[Mapping[str, Any], ...] = ()
 
     @property
@@ -90,7 +92,7 @@ class Device:
 
     def trying(self, way: Way) -> "Device":
         """Return the same place, for this process alone, computing in another way; torch's threads are set to it."""
-        return _set_up(
+        there = _set_up(
             kind=self.kind,
             precision=way.precision or self.precision,
             threads=way.threads or self.threads,
@@ -98,6 +100,7 @@ class Device:
             compiled=self.compiled if way.compiled is None else way.compiled,
             ranks=Ranks(),
         )
+        return replace(there, graphed=self.graphed)
 
     def place(self, model: nn.Module) -> nn.Module:
         """Move the model to the device, in the layout that the batches have."""
@@ -198,6 +201,8 @@ def resolve(
         # Read by cuBLAS when it is first used; without it its reductions differ from run to run.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic and kind.type == "cuda")
+    # Otherwise it would fill all new memory first, in a kernel each, for whoever reads what was never written.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     # It is never decided to use bf16, only not to: a machine without it is another machine.
     gains = precision == "auto" and decided.precision != "float32" and gains_from_bf16(kind)
     takes: Precision = "bf16" if precision == "bf16" or gains else "float32"

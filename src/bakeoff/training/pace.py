@@ -26,7 +26,8 @@ from bakeoff.training.loop import Position
 TRIALS_S = 2.0  # for trying networks out, all together
 STEPS = 4  # of a trial, the first of them to warm up
 BATCH = 32  # of a trial: enough for the time an image takes to be near that of a whole batch
-DECIDES = {"model", "device", "precision", "threads", "compile", "autotune"}  # of a recipe, what its pace follows from
+# Of a recipe, what its pace follows from.
+DECIDES = {"model", "device", "precision", "threads", "compile", "autotune", "cuda_graph"}
 NEIGHBOURS = 3  # finished runs of a model that are asked for their speed, besides those that are given
 
 Basis = Literal["finished run", "trial", "other network"]

@@ -18,8 +18,9 @@ from bakeoff.training.ranks import DEVICES
 
 PACKAGES = ("bakeoff", "torch", "numpy", "accelerate")
 # What must be the same for a resumed run to be the same run.
-IDENTITY = ("versions", "device", "precision", "threads", "layout", "compiled", "kernels", "world_size")
-BEFORE = {"kernels": False, "layout": "channels_last"}  # of runs from before these were written down
+IDENTITY = ("versions", "device", "precision", "threads", "layout", "compiled", "kernels", "cuda_graph", "world_size")
+# Of runs from before these were written down.
+BEFORE = {"kernels": False, "layout": "channels_last", "cuda_graph": False}
 
 PER_RANK = ("world_size", "threads")  # a rank's threads are the cores of its machine, shared out
 _ELSEWHERE = "Resume it in its own environment, or train anew here under another name."
@@ -36,6 +37,7 @@ def collect(device: Device, *, command: Sequence[str]) -> dict[str, Any]:
         "layout": device.layout,
         "compiled": device.compiled,
         "kernels": device.kernels,
+        "cuda_graph": device.graphed,
         "world_size": device.ranks.size,
         **({"autotune": list(device.tried)} if device.tried else {}),
         "hardware": _hardware(device),

@@ -19,7 +19,7 @@ from bakeoff.record import Record
 from bakeoff.results import lock, metrics, predictions, store
 from bakeoff.results.files import storage_errors, write_atomically
 from bakeoff.results.store import Run
-from bakeoff.training import assembly, autotune, checkpoint, inputs, provenance, trackers, trained, weights
+from bakeoff.training import assembly, autotune, checkpoint, graph, inputs, provenance, trackers, trained, weights
 from bakeoff.training.assembly import Share
 from bakeoff.training.checkpoint import Checkpoint
 from bakeoff.training.device import Way
@@ -275,7 +275,7 @@ def new_trainer(recipe: Recipe, run: Run, share: Share, parts: Parts, *, stop: S
     return Trainer(
         run=run,
         plan=plan,
-        parts=replace(parts, model=parts.device.compile(seen)),
+        parts=graph.replaying(replace(parts, model=parts.device.compile(seen))),
         network=network,
         val=share.val,
         stop=stop,
