@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bakeoff import catalogue, models, objectives
 from bakeoff.data.augment import Augment
 from bakeoff.optim import muon
 from bakeoff.recipe import Recipe
@@ -209,6 +210,20 @@ def test_the_counter_of_copies_counts() -> None:
     assert len(copies.found) == 2
 
 
+ONE_A_BUILDER = {entry.builder: name for name, entry in reversed(catalogue.MODELS.items())}
+
+
+@pytest.mark.parametrize("builder", ONE_A_BUILDER)
+def test_no_network_brings_or_reads_anything_in_a_step(builder: str) -> None:
+    """Or it could not be recorded. On "meta" what reads a number raises."""
+    with torch.device("meta"):
+        network = models.build(ONE_A_BUILDER[builder], num_classes=10, in_channels=3, image_size=32)
+    x, targets = torch.empty(4, 3, 32, 32, device="meta"), torch.empty(4, 10, device="meta")
+    with Copies() as copies:
+        objectives.build("classify")(network.train(), x, targets).loss.backward()
+    assert copies.found == []
+
+
 def test_muon_moves_as_far_by_a_rate_on_the_device() -> None:
     torch.manual_seed(0)
     start, direction = torch.randn(4, 3), torch.randn(4, 3).to(torch.bfloat16)
@@ -242,6 +257,12 @@ def test_on_a_processor_there_is_no_graph_and_who_asked_is_told(wish: str) -> No
     assert not place.graphed
     assert ("no CUDA graphs" in place.note) == (wish == "true")
     assert graph.replaying(runs.parts(runs.recipe())[0]).replay is None
+
+
+def test_ways_are_tried_with_graphs_where_the_run_has_them() -> None:
+    place = assembly.place(runs.recipe())
+    assert not place.trying(place.way).graphed
+    assert replace(place, graphed=True).trying(place.way).graphed
 
 
 def test_a_recipe_without_the_word_is_what_it_was() -> None:

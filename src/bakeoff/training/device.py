@@ -202,7 +202,7 @@ def resolve(
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic and kind.type == "cuda")
     # Otherwise it would fill all new memory first, in a kernel each, for whoever reads what was never written.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     # It is never decided to use bf16, only not to: a machine without it is another machine.
     gains = precision == "auto" and decided.precision != "float32" and gains_from_bf16(kind)
     takes: Precision = "bf16" if precision == "bf16" or gains else "float32"
