@@ -1,10 +1,10 @@
 """Dense convolution in bfloat16, fast on a processor also where maps are small.
 
-oneDNN, torch's library on x86 processors, works along the rows of a map: on maps of a few pixels most of the matrix
-unit (AMX) is idle, and the gradient of the filters takes up to twenty times as long as it need. Where the processor has
-that unit, kernels of our own take their place (`native`): for maps up to 8 pixels wide place by place, over all
-pictures of the batch at once; for the filters' gradient of larger maps on a grid of all their pixels. All else is
-torch's.
+oneDNN, torch's library on x86 processors, works along the rows of a map: on maps of a few pixels most of a vector, or
+of the matrix unit (AMX), is idle, and the gradient of the filters takes up to twenty times as long as it need. Where the
+processor multiplies bfloat16, kernels of our own take their place (`native`): for maps up to 8 pixels wide place by
+place, over all pictures of the batch at once; for the filters' gradient of larger maps on a grid of all their pixels,
+where that is faster. All else is torch's.
 """
 
 from typing import Any, Final
@@ -18,6 +18,7 @@ from bakeoff.models import native
 
 CHANNELS: Final = 32  # ours take multiples of it, which are what the matrix unit multiplies at a time
 MOST_PX: Final = 8  # width of maps up to which ours are faster, but for the filters' gradient
+MOST_PX_BY_VECTORS: Final = 12  # up to which the filters' gradient is, on a processor without a matrix unit
 CACHE_BYTES: Final = 2**20  # of what is worked on at a time: half of a core's second cache
 
 
@@ -43,7 +44,8 @@ class Convolution(nn.Conv2d):
             and not isinstance(self.padding, str)
             and self.padding_mode == "zeros"
             and native.reaches(x)
-            and native.has_tiles()
+            and native.multiplies()
+            and (native.has_tiles() or x.shape[3] <= MOST_PX_BY_VECTORS)
         )
 
 
