@@ -1,10 +1,10 @@
 """Dense convolution in bfloat16, fast on a processor also where maps are small.
 
 oneDNN, torch's library on x86 processors, works along the rows of a map: on maps of a few pixels most of a vector, or
-of the matrix unit (AMX), is idle, and the gradient of the filters takes up to twenty times as long as it need. Where the
-processor multiplies bfloat16, kernels of our own take their place (`native`): for maps up to 8 pixels wide place by
-place, over all pictures of the batch at once; for the filters' gradient of larger maps on a grid of all their pixels,
-where that is faster. All else is torch's.
+of the matrix unit (AMX), is idle, and the gradient of the filters takes up to twenty times as long as it need. Where
+the processor multiplies bfloat16, kernels of our own take their place (`native`): for maps up to 8 pixels wide place
+by place, over all pictures of the batch at once; for the filters' gradient of larger maps on a grid of all their
+pixels, where that is faster. All else is torch's.
 """
 
 from typing import Any, Final
