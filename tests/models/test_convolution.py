@@ -99,6 +99,31 @@ def test_the_same_bits_come_out_each_time_on_one_and_on_two_threads() -> None:
         assert torch.equal(one, three)  # no sum is shared by threads here
 
 
+@needs_products
+@pytest.mark.parametrize("stride", [1, 2])
+def test_small_maps_take_ours_without_a_gradient_of_the_filters_too(stride: int) -> None:
+    ours, theirs = layers(32, 64, kernel_size=3, stride=stride, padding=1)
+    ours.requires_grad_(False)
+    x = half(40, 32, 6, 6)
+    given, wide = x.clone().requires_grad_(), x.float().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16), mock.patch.object(native, "call", wraps=native.call) as called:
+        with torch.inference_mode():
+            alone = ours(x)
+        assert called.call_count == 1
+        found = ours(given)
+        gradient = half(*found.shape, seed=1)
+        found.backward(gradient)
+        few = ours(x[:2])
+    assert [given.args[0] for given in called.call_args_list] == ["convolve"] * 3  # and of two pictures torch's
+    expected = theirs(wide)
+    expected.backward(gradient.float())
+    assert torch.equal(alone, found)
+    assert apart(found, expected) < HALF
+    assert apart(few, expected[:2]) < HALF
+    assert apart(given.grad, wide.grad) < HALF  # type: ignore[arg-type]
+    assert ours.weight.grad is None
+
+
 def test_what_the_kernels_do_not_take_is_torchs_to_the_bit() -> None:
     for dtype, options in [(torch.float32, {}), (torch.float64, {"dilation": 2}), (torch.bfloat16, {"groups": 2})]:
         layer = Convolution(32, 32, 3, **options).to(dtype)  # type: ignore[arg-type]
