@@ -44,7 +44,7 @@ def without_kernels() -> Iterator[None]:
     """Leave all to torch."""
     with (
         mock.patch.object(native, "library", return_value=None),
-        mock.patch.object(native, "has_tiles", return_value=False),
+        mock.patch.object(native, "multiplies", return_value=False),
     ):
         yield
 

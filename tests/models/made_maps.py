@@ -7,7 +7,7 @@ from torch import Tensor
 from bakeoff.models import native
 
 needs_kernels = pytest.mark.skipif(native.library() is None, reason="no compiler, or no bfloat16 in hardware")
-needs_tiles = pytest.mark.skipif(not native.has_tiles(), reason="no matrix unit (AMX)")
+needs_products = pytest.mark.skipif(not native.multiplies(), reason="no kernels for products")
 
 
 def half(*shape: int, seed: int = 0) -> Tensor:

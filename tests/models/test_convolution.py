@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from bakeoff.models import convolution, native
 from bakeoff.models.convolution import Convolution
-from tests.models.made_maps import apart, half, needs_tiles
+from tests.models.made_maps import apart, half, needs_products
 
 HALF = 2.0**-8  # half of bfloat16's last place
 
@@ -22,7 +22,7 @@ def layers(num_in: int, num_out: int, **options: int) -> tuple[Convolution, torc
     return ours, theirs
 
 
-@needs_tiles
+@needs_products
 @pytest.mark.parametrize("kernel_size", [1, 2, 3, 5])
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("size", [(2, 2), (3, 5), (7, 7), (8, 4), (11, 9), (16, 16)])
@@ -33,7 +33,11 @@ def test_result_and_gradients_are_torchs(kernel_size: int, stride: int, size: tu
     ours, theirs = layers(32, 64, kernel_size=kernel_size, stride=stride, padding=kernel_size // 2)
     x = half(num, 32, *size).requires_grad_()
     wide = x.detach().float().requires_grad_()
-    with torch.autocast("cpu", torch.bfloat16), mock.patch.object(native, "call", wraps=native.call) as called:
+    with (
+        mock.patch.object(convolution, "MOST_PX_BY_VECTORS", 100),
+        torch.autocast("cpu", torch.bfloat16),
+        mock.patch.object(native, "call", wraps=native.call) as called,
+    ):
         found = ours(x)
         gradient = half(*found.shape, seed=1)
         found.backward(gradient)
@@ -48,7 +52,7 @@ def test_result_and_gradients_are_torchs(kernel_size: int, stride: int, size: tu
     assert ours.weight.grad.dtype == torch.float32  # type: ignore[union-attr]
 
 
-@needs_tiles
+@needs_products
 @pytest.mark.parametrize(("num_in", "num_out"), [(32, 32), (96, 32), (64, 160), (160, 96)])
 @pytest.mark.parametrize("limit", [0, 8, 100])
 @pytest.mark.parametrize("cache_bytes", [1, 2**17, 2**30])
@@ -74,7 +78,7 @@ def test_each_route_gives_the_same(num_in: int, num_out: int, limit: int, cache_
     assert apart(ours.weight.grad, weight.grad) < 1e-5  # type: ignore[arg-type]
 
 
-@needs_tiles
+@needs_products
 def test_the_same_bits_come_out_each_time_on_one_and_on_two_threads() -> None:
     def gradients(threads: int) -> list[torch.Tensor]:
         torch.set_num_threads(threads)
@@ -95,6 +99,31 @@ def test_the_same_bits_come_out_each_time_on_one_and_on_two_threads() -> None:
         assert torch.equal(one, three)  # no sum is shared by threads here
 
 
+@needs_products
+@pytest.mark.parametrize("stride", [1, 2])
+def test_small_maps_take_ours_without_a_gradient_of_the_filters_too(stride: int) -> None:
+    ours, theirs = layers(32, 64, kernel_size=3, stride=stride, padding=1)
+    ours.requires_grad_(False)
+    x = half(40, 32, 6, 6)
+    given, wide = x.clone().requires_grad_(), x.float().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16), mock.patch.object(native, "call", wraps=native.call) as called:
+        with torch.inference_mode():
+            alone = ours(x)
+        assert called.call_count == 1
+        found = ours(given)
+        gradient = half(*found.shape, seed=1)
+        found.backward(gradient)
+        few = ours(x[:2])
+    assert [given.args[0] for given in called.call_args_list] == ["convolve"] * 3  # and of two pictures torch's
+    expected = theirs(wide)
+    expected.backward(gradient.float())
+    assert torch.equal(alone, found)
+    assert apart(found, expected) < HALF
+    assert apart(few, expected[:2]) < HALF
+    assert apart(given.grad, wide.grad) < HALF  # type: ignore[arg-type]
+    assert ours.weight.grad is None
+
+
 def test_what_the_kernels_do_not_take_is_torchs_to_the_bit() -> None:
     for dtype, options in [(torch.float32, {}), (torch.float64, {"dilation": 2}), (torch.bfloat16, {"groups": 2})]:
         layer = Convolution(32, 32, 3, **options).to(dtype)  # type: ignore[arg-type]
@@ -103,7 +132,7 @@ def test_what_the_kernels_do_not_take_is_torchs_to_the_bit() -> None:
         assert torch.equal(layer(x), expected)
 
 
-@needs_tiles
+@needs_products
 def test_a_nan_is_passed_on() -> None:
     layer, _ = layers(32, 32, kernel_size=3, padding=1)
     x = half(4, 32, 4, 4).requires_grad_()

@@ -1,10 +1,10 @@
 """Dense convolution in bfloat16, fast on a processor also where maps are small.
 
-oneDNN, torch's library on x86 processors, works along the rows of a map: on maps of a few pixels most of the matrix
-unit (AMX) is idle, and the gradient of the filters takes up to twenty times as long as it need. Where the processor has
-that unit, kernels of our own take their place (`native`): for maps up to 8 pixels wide place by place, over all
-pictures of the batch at once; for the filters' gradient of larger maps on a grid of all their pixels. All else is
-torch's.
+oneDNN, torch's library on x86 processors, works along the rows of a map: on maps of a few pixels most of a vector, or
+of the matrix unit (AMX), is idle, and the gradient of the filters takes up to twenty times as long as it need. Where
+the processor multiplies bfloat16, kernels of our own take their place (`native`): for maps up to 8 pixels wide place
+by place, over all pictures of the batch at once; for the filters' gradient of larger maps on a grid of all their
+pixels, where that is faster. All else is torch's.
 """
 
 from typing import Any, Final
@@ -18,6 +18,8 @@ from bakeoff.models import native
 
 CHANNELS: Final = 32  # ours take multiples of it, which are what the matrix unit multiplies at a time
 MOST_PX: Final = 8  # width of maps up to which ours are faster, but for the filters' gradient
+MOST_PX_BY_VECTORS: Final = 12  # up to which the filters' gradient is, on a processor without a matrix unit
+FEWEST: Final = 32  # pictures from which it pays to prepare the filters where nothing is trained
 CACHE_BYTES: Final = 2**20  # of what is worked on at a time: half of a core's second cache
 
 
@@ -25,7 +27,9 @@ class Convolution(nn.Conv2d):
     """nn.Conv2d's numbers, sooner."""
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if not (torch.is_grad_enabled() and weight.requires_grad and self._is_faster_by_ours(x)):
+        trains = torch.is_grad_enabled() and weight.requires_grad
+        is_small = x.shape[-1] <= MOST_PX and len(x) >= FEWEST
+        if not ((trains or is_small) and self._is_faster_by_ours(x)):
             kept: Tensor = super()._conv_forward(x, weight, bias)
             return kept
         out: Tensor = _Convolve.apply(x.to(torch.bfloat16), weight, self.stride[0], self.padding)
@@ -43,7 +47,8 @@ class Convolution(nn.Conv2d):
             and not isinstance(self.padding, str)
             and self.padding_mode == "zeros"
             and native.reaches(x)
-            and native.has_tiles()
+            and native.multiplies()
+            and (native.has_tiles() or x.shape[3] <= MOST_PX_BY_VECTORS)
         )
 
 
@@ -73,8 +78,10 @@ class _Convolve(torch.autograd.Function):
             of_x = torch.ops.aten.convolution_backward(
                 gradient, x, weight, None, strides, padding, [1, 1], False, [0, 0], 1, [True, False, False]
             )[0]
-        of_weight = filter_gradient(x, gradient, weight.shape, **geometry)
-        return of_x, of_weight.to(ctx.dtype), None, None
+        of_weight = None
+        if ctx.needs_input_grad[1]:
+            of_weight = filter_gradient(x, gradient, weight.shape, **geometry).to(ctx.dtype)
+        return of_x, of_weight, None, None
 
 
 def filter_gradient(x: Tensor, gradient: Tensor, shape: torch.Size, *, stride: int, padding: tuple[int, int]) -> Tensor:

@@ -58,10 +58,16 @@ def library() -> ctypes.CDLL | None:
 
 
 @cache
-def has_tiles() -> bool:
-    """Whether the matrix unit (AMX) may be used."""
+def multiplies() -> bool:
+    """Whether there are kernels for products of matrices, and so for convolutions."""
     found = library()
-    return found is not None and bool(found.may_use_tiles())
+    return found is not None and bool(found.multiplies())
+
+
+@cache
+def has_tiles() -> bool:
+    """Whether they use a matrix unit (AMX), else vectors."""
+    return multiplies() and bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def _compiled(compiler: str) -> Path:

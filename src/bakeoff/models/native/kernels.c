@@ -282,10 +282,8 @@ int unpool(const bf16 *dy, const uint8_t *which, bf16 *dx, long num, long height
     return 0;
 }
 
-#ifdef __AMX_BF16__
+#ifdef __AVX512BF16__
 #include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 enum { TILE = 16, DEPTH = 32 };
 
@@ -294,7 +292,17 @@ struct shape {
     int rows, columns, stride, up, left;          /* filter; stride; padding above and left */
 };
 
-/* Rows of the tiles that hold the first and the second half of the rows of a product; those of the other have all. */
+/* Products of matrices C += A B, a block of C at a time, of 32 or 16 rows and columns. `take` reads the block, or
+   `clear` makes it zero; `accumulate` adds A[rows][depth] B[depth / 2][columns][2]; `put` writes it. Before the first
+   and after the last stand `configure_rows` and `release`. Leading dimensions are in elements. */
+#ifdef __AMX_BF16__
+/* In the matrix unit: tiles 0 to 3 hold the block, 4 and 5 rows of A, 6 and 7 columns of B. */
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int multiplies(void) { return syscall(SYS_arch_prctl, 0x1023, 18) == 0; } /* the kernel has to allow it */
+
+/* How many of the first and of the second half of a block's rows there are. */
 static void configure_rows(int first, int second) {
     struct { uint8_t palette, start, reserved[14]; uint16_t bytes[16]; uint8_t rows[16]; } config;
     memset(&config, 0, sizeof config);
@@ -305,16 +313,15 @@ static void configure_rows(int first, int second) {
     _tile_loadconfig(&config);
 }
 
-static void configure(void) { configure_rows(TILE, TILE); }
+static void release(void) { _tile_release(); }
 
-int may_use_tiles(void) { return syscall(SYS_arch_prctl, 0x1023, 18) == 0; }
+static inline void clear(void) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+}
 
-static inline int larger(int a, int b) { return a > b ? a : b; }
-
-static inline int floor_div(int a, int b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
-
-/* Tiles 0 to 3 hold a product C of 32 or 16 rows and columns; 4 and 5 rows of A, 6 and 7 columns of B.
-   Leading dimensions are in elements. */
 static inline __attribute__((always_inline)) void take(const float *c, long ldc, int two_rows, int two_columns) {
     _tile_loadd(0, c, ldc * 4);
     if (two_columns) _tile_loadd(1, c + TILE, ldc * 4);
@@ -329,7 +336,6 @@ static inline __attribute__((always_inline)) void put(float *c, long ldc, int tw
     if (two_rows && two_columns) _tile_stored(3, c + TILE * ldc + TILE, ldc * 4);
 }
 
-/* C += A[rows][depth] B[depth / 2][columns][2] */
 static inline __attribute__((always_inline)) void accumulate(
     const bf16 *a, long lda, const bf16 *b, long ldb, long depth, int two_rows, int two_columns) {
     for (long k = 0; k < depth; k += DEPTH) {
@@ -347,6 +353,74 @@ static inline __attribute__((always_inline)) void accumulate(
         }
     }
 }
+#else
+/* In vectors: the block is in memory that stays in the first cache, and eight rows of it at a time in registers. */
+static _Thread_local float held[2 * TILE][2 * TILE] __attribute__((aligned(64)));
+static _Thread_local int halves_of_rows[2];
+
+int multiplies(void) { return 1; }
+
+static void configure_rows(int first, int second) { halves_of_rows[0] = first, halves_of_rows[1] = second; }
+
+static void release(void) {}
+
+static inline int rows_of(int two_rows) { return halves_of_rows[0] + (two_rows ? halves_of_rows[1] : 0); }
+
+static inline void clear(void) { memset(held, 0, sizeof held); }
+
+static inline void take(const float *c, long ldc, int two_rows, int two_columns) {
+    for (int r = 0; r < rows_of(two_rows); r++) memcpy(held[r], c + r * ldc, sizeof(float) * TILE * (1 + two_columns));
+}
+
+static inline void put(float *c, long ldc, int two_rows, int two_columns) {
+    for (int r = 0; r < rows_of(two_rows); r++) memcpy(c + r * ldc, held[r], sizeof(float) * TILE * (1 + two_columns));
+}
+
+static inline __attribute__((always_inline)) void strip(
+    const bf16 *a, long lda, const bf16 *b, long ldb, long depth, float (*c)[2 * TILE], int rows, int columns) {
+    __m512 sums[8][2];
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+        for (int t = 0; t < columns; t++) sums[r][t] = _mm512_load_ps(c[r] + TILE * t);
+    for (long k = 0; k < depth; k += 2) {
+        __m512bh of_b[2];
+#pragma GCC unroll 2
+        for (int t = 0; t < columns; t++) of_b[t] = (__m512bh)_mm512_loadu_si512(b + k * ldb + 2 * TILE * t);
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++) {
+            int pair;
+            memcpy(&pair, a + r * lda + k, sizeof pair);
+#pragma GCC unroll 2
+            for (int t = 0; t < columns; t++)
+                sums[r][t] = _mm512_dpbf16_ps(sums[r][t], (__m512bh)_mm512_set1_epi32(pair), of_b[t]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+        for (int t = 0; t < columns; t++) _mm512_store_ps(c[r] + TILE * t, sums[r][t]);
+}
+
+static inline __attribute__((always_inline)) void strips(
+    const bf16 *a, long lda, const bf16 *b, long ldb, long depth, int rows, int columns) {
+    int r = 0;
+    for (; r + 8 <= rows; r += 8) strip(a + r * lda, lda, b, ldb, depth, held + r, 8, columns);
+    for (; r < rows; r++) strip(a + r * lda, lda, b, ldb, depth, held + r, 1, columns);
+}
+
+static void accumulate(
+    const bf16 *a, long lda, const bf16 *b, long ldb, long depth, int two_rows, int two_columns) {
+    if (two_columns) strips(a, lda, b, ldb, depth, rows_of(two_rows), 2);
+    else strips(a, lda, b, ldb, depth, rows_of(two_rows), 1);
+}
+#endif
+
+static void configure(void) { configure_rows(TILE, TILE); }
+
+static inline int larger(int a, int b) { return a > b ? a : b; }
+
+static inline int floor_div(int a, int b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
 
 static inline __attribute__((always_inline)) void block(
     const bf16 *a, long lda, const bf16 *b, long ldb, float *c, long ldc, long depth, int two_rows, int two_columns) {
@@ -522,7 +596,7 @@ int filters(const bf16 *x, const bf16 *dy, float *dw, const struct shape *s, lon
                     }
                 }
         }
-        _tile_release();
+        release();
     }
     free(turned);
     free(paired);
@@ -603,10 +677,7 @@ int convolve(const bf16 *from, const bf16 *weight, bf16 *to, const struct shape 
             int two_rows = num > TILE, two_columns = result - column > 16;
             for (int place = 0; place < places; place++) {
                 float sums[PICTURES][32] __attribute__((aligned(64)));
-                _tile_zero(0);
-                _tile_zero(1);
-                _tile_zero(2);
-                _tile_zero(3);
+                clear();
                 for (int l = starts[place]; l < starts[place + 1]; l++) {
                     const bf16 *a = from + first * of_from + (long)links[l].place * source;
                     const bf16 *b = pairs + column / 32 * panel + (long)links[l].weight * source * 32;
@@ -620,7 +691,7 @@ int convolve(const bf16 *from, const bf16 *weight, bf16 *to, const struct shape 
                 }
             }
         }
-        _tile_release();
+        release();
     }
     free(starts);
     free(links);
@@ -687,7 +758,7 @@ int filters_small(const bf16 *x, const bf16 *dy, float *dw, const struct shape *
                         put(c, ldc, two_rows, two_columns);
                     }
         }
-        _tile_release();
+        release();
     }
     free(starts);
     free(links);
@@ -696,5 +767,5 @@ int filters_small(const bf16 *x, const bf16 *dy, float *dw, const struct shape *
     return 0;
 }
 #else
-int may_use_tiles(void) { return 0; }
+int multiplies(void) { return 0; }
 #endif
