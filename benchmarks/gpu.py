@@ -146,7 +146,7 @@ class Bench:
 
     def stream(self) -> AbstractContextManager[Any]:
         """Return a stream of its own, to be entered."""
-        return torch.cuda.stream(torch.cuda.Stream()) if self.size.device == "cuda" else nullcontext()  # type: ignore[no-untyped-call]
+        return torch.cuda.stream(torch.cuda.Stream()) if self.size.device == "cuda" else nullcontext()
 
     def forget(self) -> None:
         """Give the memory of what is not used any more back."""
