@@ -27,7 +27,7 @@ T = TypeVar("T")
 AHEAD = 2  # batches, or groups of small ones, that are read ahead of the step that is running
 # Of pictures that are made at a time: on a CPU a call costs as much as some fifty pictures of 32 px, and more than its
 # cache holds would be slow; on a GPU a launch costs as much as thousands. By arithmetic there, not yet measured.
-TOGETHER_BYTES = {"cpu": 2 * 2**20, "cuda": 16 * 2**20}
+TOGETHER_BYTES = {"cpu": 2 * 2**20, "mps": 2 * 2**20, "cuda": 16 * 2**20}  # elsewhere one batch
 CHUNK_BYTES = 64 * 2**20  # copied to a device at a time, to need little memory on the way
 
 
