@@ -23,10 +23,10 @@ def pictures(num: int = 200, size: int = 8) -> Tensor:
 def test_counts_are_those_by_hand() -> None:
     with torch.device("meta"):
         found = cost(speednet(num_classes=100, in_channels=3, image_size=32), (3, 32, 32))
-    filters = 9 * (24 * 64 + 64 * 64 + 64 * 256 + 256 * 256 + 256 * 768 + 768 * 768)
-    assert found.params == filters + 2 * (64 + 256 + 768) + 768 * 100
-    macs = 12 * 24 * 31**2 + 9 * (24 * 64 * 31**2 + 64 * 64 * 15**2 + 64 * 256 * 15**2 + 256 * 256 * 7**2)
-    assert found.macs == macs + 9 * (256 * 768 * 7**2 + 768 * 768 * 3**2) + 768 * 100
+    filters = 9 * (24 * 64 + 2 * 64 * 64 + 64 * 256 + 2 * 256 * 256 + 256 * 512 + 2 * 512 * 512)
+    assert found.params == filters + 3 * (64 + 256 + 512) + 512 * 100
+    macs = 12 * 24 * 31**2 + 9 * (24 * 64 * 31**2 + 2 * 64 * 64 * 15**2 + 64 * 256 * 15**2 + 2 * 256 * 256 * 7**2)
+    assert found.macs == macs + 9 * (256 * 512 * 7**2 + 2 * 512 * 512 * 3**2) + 512 * 100
 
 
 def test_whitened_patches_have_unit_variance_and_nothing_in_common() -> None:
@@ -77,5 +77,7 @@ def test_pictures_of_other_sizes_fit(size: int) -> None:
 def test_mistakes_are_refused() -> None:
     with pytest.raises(RecipeError, match="widths"):
         speednet(num_classes=10, in_channels=3, image_size=32, widths=(8, 8))
+    with pytest.raises(RecipeError, match=r"model.depth: found 4; expected 2 or 3"):
+        speednet(num_classes=10, in_channels=3, image_size=32, depth=4)
     with pytest.raises(RecipeError, match="pictures of 8 px"):
         speednet(num_classes=10, in_channels=3, image_size=8)

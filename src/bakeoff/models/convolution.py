@@ -27,15 +27,13 @@ class Convolution(nn.Conv2d):
     """nn.Conv2d's numbers, sooner."""
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        trains = torch.is_grad_enabled() and weight.requires_grad
-        is_small = x.shape[-1] <= MOST_PX and len(x) >= FEWEST
-        if not ((trains or is_small) and self._is_faster_by_ours(x)):
+        if not self._is_faster_by_ours(x, trains=torch.is_grad_enabled() and weight.requires_grad):
             kept: Tensor = super()._conv_forward(x, weight, bias)
             return kept
         out: Tensor = _Convolve.apply(x.to(torch.bfloat16), weight, self.stride[0], self.padding)
         return out
 
-    def _is_faster_by_ours(self, x: Tensor) -> bool:
+    def _is_faster_by_ours(self, x: Tensor, *, trains: bool) -> bool:
         by_autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
         return (
             (by_autocast or x.dtype == torch.bfloat16)
@@ -49,6 +47,7 @@ class Convolution(nn.Conv2d):
             and native.reaches(x)
             and native.multiplies()
             and (native.has_tiles() or x.shape[3] <= MOST_PX_BY_VECTORS)
+            and (trains or (x.shape[3] <= MOST_PX and len(x) >= FEWEST))
         )
 
 

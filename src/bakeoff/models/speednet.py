@@ -1,14 +1,14 @@
-"""SpeedNet: a plain, wide network of six convolutions behind a frozen whitening, made to be trained in few epochs.
+"""SpeedNet: a wide network of nine convolutions behind a frozen whitening, made to be trained in few epochs.
 
 Paper:   Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024. https://arxiv.org/abs/2404.00498
 Follows: section 3: a 2x2 convolution whose filters whiten the patches of the training pictures, not trained; three
-         stages of two 3x3 convolutions, of which the first is followed by a pooling of 2x2, each by a batch norm
-         without scale and a GELU; filters that start as the identity (Dirac) as far as they can; a matrix without
-         bias.
+         stages of 3x3 convolutions, of which the first is followed by a pooling of 2x2, each by a batch norm
+         without scale and a GELU, two a stage (airbench94) or three, around the last two of which their input is
+         added (airbench96); filters that start as the identity (Dirac) as far as they can; a matrix without bias.
 Differs: the whitening has no bias (the paper trains one for its first epochs), so nothing before the first stage is
          ever differentiated; the GELU is its form with tanh; the last pooling takes the largest of the whole map, so
          that pictures of any size fit; the last matrix starts with variance 1 / width squared, where the paper draws
-         it with variance 1 and divides the logits by the width; the last stage is three times as wide.
+         it with variance 1 and divides the logits by the width; other widths.
 Checked: logits and gradients against a second implementation written with functions only.
 """
 
@@ -29,17 +29,29 @@ WHITEN_EPS: Final = 5e-4  # added to the variances, so that faint directions are
 
 
 class Stage(nn.Module):
-    """Convolution, pooling, norm, GELU; convolution, norm, GELU."""
+    """Convolution, pooling, norm, GELU; convolution, norm, GELU; a third, norm, the pooled map added, GELU.
 
-    def __init__(self, in_width: int, width: int) -> None:
+    Args:
+        in_width: channels of the map.
+        width: channels of the result.
+        depth: convolutions, 2 or 3.
+    """
+
+    def __init__(self, in_width: int, width: int, *, depth: int) -> None:
         super().__init__()
         self.conv1, self.norm1 = conv(in_width, width, kernel_size=3), _shift(width)
         self.conv2, self.norm2 = conv(width, width, kernel_size=3), _shift(width)
+        if depth > 2:
+            self.conv3, self.norm3 = conv(width, width, kernel_size=3), _shift(width)
+        self.depth = depth
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [b in h w] to [b width h/2 w/2], rounded down."""
-        x = norm(self.norm1, halve(self.conv1(x)), activation="gelu")
-        return norm(self.norm2, self.conv2(x), activation="gelu")
+        pooled = norm(self.norm1, halve(self.conv1(x)), activation="gelu")
+        x = norm(self.norm2, self.conv2(pooled), activation="gelu")
+        if self.depth == 2:
+            return x
+        return F.gelu(norm(self.norm3, self.conv3(x), add=pooled), approximate="tanh")
 
 
 class SpeedNet(nn.Module):
@@ -51,10 +63,11 @@ class SpeedNet(nn.Module):
         widths: channels of the stages.
         whiten: whether the first convolution is set by the training pictures and frozen; else it is drawn, and trained.
         dirac: whether the other filters start as the identity as far as they can; else they are torch's draw.
+        depth: convolutions a stage, 2 or 3.
     """
 
     def __init__(
-        self, *, num_classes: int, in_channels: int, widths: Sequence[int], whiten: bool = True, dirac: bool = True
+        self, *, num_classes: int, in_channels: int, widths: Sequence[int], whiten: bool, dirac: bool, depth: int
     ) -> None:
         super().__init__()
         directions = 2 * in_channels * PATCH_PX**2  # each of them both ways
@@ -63,7 +76,7 @@ class SpeedNet(nn.Module):
         self.stages = [f"stage{i}" for i in range(1, len(widths) + 1)]
         width = directions
         for name, stage_width in zip(self.stages, widths, strict=True):
-            self.add_module(name, Stage(width, stage_width))
+            self.add_module(name, Stage(width, stage_width, depth=depth))
             width = stage_width
         self.head = nn.Linear(width, num_classes, bias=False)
         nn.init.normal_(self.head.weight, std=1 / width)
@@ -107,16 +120,22 @@ def speednet(
     num_classes: int,
     in_channels: int,
     image_size: int,
-    widths: Sequence[int] = (64, 256, 768),
+    widths: Sequence[int] = (64, 256, 512),
     whiten: bool = True,
     dirac: bool = True,
+    depth: int = 3,
 ) -> SpeedNet:
     """Build the network.
 
     Raises:
-        RecipeError: widths that are not three numbers of 1 or more, or pictures too small for three halvings.
+        RecipeError: widths that are not three numbers of 1 or more, another depth than 2 or 3, or pictures too small
+            for three halvings.
     """
     refuse_smaller(image_size, than=PATCH_PX**3 + 1)
     if len(widths) != 3 or min(widths) < 1:
         raise RecipeError("model.widths", found=f"{list(widths)}", expected="three numbers of channels, each >= 1")
-    return SpeedNet(num_classes=num_classes, in_channels=in_channels, widths=widths, whiten=whiten, dirac=dirac)
+    if depth not in (2, 3):
+        raise RecipeError("model.depth", found=str(depth), expected="2 or 3 convolutions a stage")
+    return SpeedNet(
+        num_classes=num_classes, in_channels=in_channels, widths=widths, whiten=whiten, dirac=dirac, depth=depth
+    )

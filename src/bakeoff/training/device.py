@@ -292,7 +292,7 @@ def _keep_memory() -> None:
     if sys.platform == "linux" and hasattr(libc, "mallopt"):  # glibc; another library has no such switch
         m_trim_threshold, m_mmap_threshold = -1, -3
         libc.mallopt(m_mmap_threshold, 2**30)
-        libc.mallopt(m_trim_threshold, 2**31 - 1)
+        libc.mallopt(m_trim_threshold, -1)  # never
 
 
 def _decide_compile(
