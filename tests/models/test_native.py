@@ -1,6 +1,7 @@
 """The kernels are compiled once, by any number of processes; where they cannot be, training does without."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,16 @@ with torch.autocast("cpu", torch.bfloat16):
 y.float().square().sum().backward()
 print(float(y.sum()), float(x.grad.double().abs().sum()), float(layer.weight.grad.double().abs().sum()))
 """
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="no compiler")
+@pytest.mark.parametrize(
+    "processor", [("-mno-amx-bf16",), ("-mamx-tile", "-mamx-bf16"), ("-mno-amx-bf16", "-mno-avx512bf16")]
+)
+def test_they_compile_without_a_warning_for_every_kind_of_processor(processor: tuple[str, ...], tmp_path: Path) -> None:
+    flags = [flag for flag in native.FLAGS if flag != "-march=native"]
+    command = ["gcc", *flags, "-march=sapphirerapids", *processor, "-Wall", "-Wextra", "-Werror", str(native.SOURCE)]
+    subprocess.run([*command, "-o", str(tmp_path / "kernels.so"), "-lm"], check=True)
 
 
 @needs_kernels

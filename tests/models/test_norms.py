@@ -13,7 +13,7 @@ from bakeoff.models.norms import Activation, norm
 from tests.models.made_maps import apart, half, needs_kernels
 
 HALF = 2.0**-8
-CASES = [("none", False), ("none", True), ("relu", False), ("relu", True), ("gelu", False)]
+CASES = [("none", False), ("none", True), ("relu", False), ("relu", True), ("gelu", False), ("gelu", True)]
 
 
 def by_torch(layer: nn.Module, x: Tensor, add: Tensor | None, activation: str) -> Tensor:

@@ -55,7 +55,7 @@ def _is_for_kernels(layer: nn.Module, x: Tensor, add: Tensor | None, activation:
         and layer.momentum is not None
         and x.numel() > x.shape[1]  # one number a channel has no variance: torch says so
         and layer.weight.dtype == torch.float32
-        and (add is None or (native.suits(add) and activation != "gelu"))
+        and (add is None or native.suits(add))
     )
 
 
@@ -97,23 +97,24 @@ class _Normalise(torch.autograd.Function):
             "normalise", x, add, weight, bias, *running, float(layer.eps), float(layer.momentum or 0), mean, inverse,
             scale, shift, y, b * h * w, c, kind,
         )  # fmt: skip
-        ctx.masked = add is not None and activation == "relu"  # where y is zero nothing passes
         ctx.kind, ctx.added = kind, add is not None
-        ctx.save_for_backward(x, mean, inverse, scale, shift, *([y] if ctx.masked else []))
+        # Of a ReLU over a sum the result is enough: where it is zero nothing passes.
+        beside = {"none": None, "relu": y, "gelu": add}[activation] if add is not None else None
+        ctx.save_for_backward(x, beside, mean, inverse, scale, shift)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401 - torch's own
-        x, mean, inverse, scale, shift, *masks = ctx.saved_tensors
+        x, beside, mean, inverse, scale, shift = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         b, c, h, w = x.shape
         # Without an activation what was added has the gradient of the result itself.
-        kept = torch.empty_like(x) if ctx.masked or ctx.kind == native.ACTIVATIONS["gelu"] else None
+        kept = torch.empty_like(x) if beside is not None or ctx.kind == native.ACTIVATIONS["gelu"] else None
         of_x, (of_weight, of_bias) = torch.empty_like(x), torch.empty(2, c)
         native.call(
-            "normalise_back", gradient, x, masks[0] if masks else None, mean, inverse, scale, shift, kept, of_x,
+            "normalise_back", gradient, x, beside, mean, inverse, scale, shift, kept, of_x,
             of_weight, of_bias, b * h * w, c, ctx.kind,
         )  # fmt: skip
-        of_add = (kept if ctx.masked else gradient) if ctx.added else None
+        of_add = (gradient if beside is None else kept) if ctx.added else None
         return of_x, of_add, of_weight, of_bias, None, None

@@ -51,7 +51,7 @@ class Stage(nn.Module):
         x = norm(self.norm2, self.conv2(pooled), activation="gelu")
         if self.depth == 2:
             return x
-        return F.gelu(norm(self.norm3, self.conv3(x), add=pooled), approximate="tanh")
+        return norm(self.norm3, self.conv3(x), add=pooled, activation="gelu")
 
 
 class SpeedNet(nn.Module):

@@ -168,22 +168,24 @@ int normalise(const bf16 *x, const bf16 *add, const float *weight, const float *
 }
 
 static inline __attribute__((always_inline)) void slope_sums(
-    const bf16 *dy, const bf16 *x, const bf16 *y, const float *scale, const float *shift, const float *mean,
+    const bf16 *dy, const bf16 *x, const bf16 *beside, const float *scale, const float *shift, const float *mean,
     bf16 *dz, double *sums, long first, long last, long channels, int kind) {
-    if (y) { /* ReLU over a sum: where y is zero nothing passes */
-        SUMS(one = where(wide(y + at) > 0, wide(dy + at)); store(dz + at, narrow(one));
+    if (beside && kind == RELU) { /* over a sum: where the result is zero nothing passes */
+        SUMS(one = where(wide(beside + at) > 0, wide(dy + at)); store(dz + at, narrow(one));
              other = one * (wide(x + at) - load_floats(mean + c)))
     } else {
-        SUMS(floats v = wide(x + at);
-             one = through(wide(dy + at), v * load_floats(scale + c) + load_floats(shift + c), kind);
+        SUMS(floats v = wide(x + at); floats z = v * load_floats(scale + c) + load_floats(shift + c);
+             if (beside) z += wide(beside + at);
+             one = through(wide(dy + at), z, kind);
              if (dz) store(dz + at, narrow(one));
              other = one * (v - load_floats(mean + c)))
     }
 }
 
-/* The way back through `normalise`. y: its result, where something was added before a ReLU. dz: the gradient before the
-   activation, kept where it is the gradient of what was added, or dear to compute twice (GELU); else null. */
-int normalise_back(const bf16 *dy, const bf16 *x, const bf16 *y, const float *mean, const float *inverse,
+/* The way back through `normalise`. beside: where something was added before a ReLU the result, before a GELU what was
+   added; else null. dz: the gradient before the activation, kept where it is the gradient of what was added, or dear to
+   compute twice (GELU); else null. */
+int normalise_back(const bf16 *dy, const bf16 *x, const bf16 *beside, const float *mean, const float *inverse,
                    const float *scale, const float *shift, bf16 *dz, bf16 *dx, float *of_weight, float *of_bias,
                    long rows, long channels, long kind, int threads) {
     double *partial = malloc(sizeof(double) * 2 * channels * threads);
@@ -196,9 +198,9 @@ int normalise_back(const bf16 *dy, const bf16 *x, const bf16 *y, const float *me
         share(rows, team, me, &first, &last);
         double *sums = partial + me * 2 * channels;
         memset(sums, 0, sizeof(double) * 2 * channels);
-        if (kind == RELU) slope_sums(dy, x, y, scale, shift, mean, dz, sums, first, last, channels, RELU);
-        else if (kind == GELU) slope_sums(dy, x, y, scale, shift, mean, dz, sums, first, last, channels, GELU);
-        else slope_sums(dy, x, y, scale, shift, mean, dz, sums, first, last, channels, NONE);
+        if (kind == RELU) slope_sums(dy, x, beside, scale, shift, mean, dz, sums, first, last, channels, RELU);
+        else if (kind == GELU) slope_sums(dy, x, beside, scale, shift, mean, dz, sums, first, last, channels, GELU);
+        else slope_sums(dy, x, 0, scale, shift, mean, dz, sums, first, last, channels, NONE);
 #pragma omp barrier
 #pragma omp single
         for (int c = 0; c < channels; c++) {
