@@ -1,4 +1,4 @@
-"""Kernels of our own for training on a processor, where torch's are slow: kernels.c, compiled once and kept.
+"""Kernels of our own for a processor, where torch's are slow: kernels.c, compiled once and kept.
 
 They compute in bfloat16 on channels-last maps, the form in which a processor with such hardware trains fastest. Where
 there is no C compiler, no such hardware or another form, torch's kernels do the same; so they do inside torch.compile.
@@ -66,8 +66,9 @@ def multiplies() -> bool:
 
 @cache
 def has_tiles() -> bool:
-    """Whether they use a matrix unit (AMX), else vectors."""
-    return multiplies() and bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    """Whether they were compiled for a matrix unit (AMX), else for vectors."""
+    found = library()
+    return found is not None and multiplies() and bool(found.has_tiles())
 
 
 def _compiled(compiler: str) -> Path:

@@ -304,6 +304,8 @@ struct shape {
 
 int multiplies(void) { return syscall(SYS_arch_prctl, 0x1023, 18) == 0; } /* the kernel has to allow it */
 
+int has_tiles(void) { return 1; }
+
 /* How many of the first and of the second half of a block's rows there are. */
 static void configure_rows(int first, int second) {
     struct { uint8_t palette, start, reserved[14]; uint16_t bytes[16]; uint8_t rows[16]; } config;
@@ -361,6 +363,8 @@ static _Thread_local float held[2 * TILE][2 * TILE] __attribute__((aligned(64)))
 static _Thread_local int halves_of_rows[2];
 
 int multiplies(void) { return 1; }
+
+int has_tiles(void) { return 0; }
 
 static void configure_rows(int first, int second) { halves_of_rows[0] = first, halves_of_rows[1] = second; }
 
