@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from matplotlib.transforms import Bbox
 
-from bakeoff.reports.canvas import BLUE, GREEN, GREY, VERMILION, blank, headline, style
+from bakeoff.reports.canvas import BLUE, GREEN, GREY, PURPLE, VERMILION, blank, headline, style
 
-COLOURS = (BLUE, VERMILION, GREEN)
+COLOURS = (BLUE, VERMILION, GREEN, PURPLE)
 # Networks of a family that are no further apart than this, in both numbers, share a point and a label.
 TOGETHER = 0.05
 # Where a label may stand around its point, nearest and most legible first: (angle in degrees, distance in points).
