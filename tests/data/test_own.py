@@ -208,7 +208,7 @@ def test_mean_and_deviation_are_those_of_the_training_pixels(tmp_path: Path) -> 
 def test_large_sets_are_decoded_into_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = pictures.folder(tmp_path, {"": THREE})
     wanted = load(f"folder:{root}").fingerprint
-    shutil.rmtree(os.environ["BAKEOFF_CACHE"], ignore_errors=True)
+    monkeypatch.setenv("BAKEOFF_CACHE", str(tmp_path / "cache"))  # an empty one
     monkeypatch.setattr(own, "IN_MEMORY_BYTES", 0)
     assert load(f"folder:{root}").fingerprint == wanted
 
