@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 from sklearn import metrics as reference
 
 from bakeoff.errors import VerificationFailed
@@ -170,14 +171,11 @@ def test_an_absent_class_has_no_recall_and_counts_for_nothing() -> None:
     assert summary["balanced_accuracy"] == pytest.approx((1 / 2 + 1) / 2)
 
 
-def test_wilson_agrees_with_its_formula() -> None:
-    z = 1.959963984540054
-    for correct, n in [(0, 10), (3, 10), (10, 10), (6650, 10_000)]:
-        middle = (correct + z**2 / 2) / (n + z**2)
-        half = z / (n + z**2) * math.sqrt(correct * (n - correct) / n + z**2 / 4)
-        low, high = metrics.wilson(correct, n)
-        assert low == pytest.approx(middle - half, abs=1e-12)
-        assert high == pytest.approx(middle + half, abs=1e-12)
+def test_wilson_agrees_with_scipy() -> None:
+    for correct, n in [(0, 1), (1, 1), (0, 10), (3, 10), (10, 10), (6650, 10_000), (9_999, 10_000)]:
+        interval = binomtest(correct, n).proportion_ci(confidence_level=0.95, method="wilson")
+        assert metrics.wilson(correct, n) == pytest.approx((interval.low, interval.high), abs=1e-12)
+        assert 0 <= metrics.wilson(correct, n)[0] <= correct / n <= metrics.wilson(correct, n)[1] <= 1
 
 
 def test_huge_logits_stay_finite() -> None:
