@@ -38,6 +38,7 @@ DOCS = (
     "docs/demo.md",
     "docs/export.md",
     "docs/benchmark.md",
+    "docs/speed.md",
     "docs/scaling.md",
 )
 PAGES = (*READMES, *("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LOG.md"), *DOCS)

@@ -8,14 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bakeoff.reports import canvas
+from benchmarks.peers.task import MODULES, OURS
 
 Found = Mapping[str, Any]
-OURS = "bakeoff"
 
 
 def colours(peers: Sequence[str]) -> dict[str, str]:
-    """Return a colour a contestant: black for bakeoff."""
-    others = [peer for peer in peers if peer != OURS]
+    """Return a colour a contestant, the same in all pictures: black for bakeoff."""
+    others = [peer for peer in dict.fromkeys([*MODULES, *peers]) if peer != OURS]
     return {OURS: canvas.BLACK, **dict(zip(others, canvas.ARMS, strict=False))}
 
 
@@ -24,7 +24,7 @@ def panels(num: int, *, title: str, subtitle: str, height_in: float = 3.4) -> tu
     figure = canvas.blank(height_in=height_in)
     canvas.headline(figure, title, subtitle)
     axes = figure.subplots(1, num, squeeze=False)[0]
-    figure.subplots_adjust(left=0.12, right=0.98, top=1 - 0.95 / height_in, bottom=0.5 / height_in, wspace=0.5)
+    figure.subplots_adjust(left=0.12, right=0.96, top=1 - 0.95 / height_in, bottom=0.5 / height_in, wspace=0.5)
     return figure, list(axes)
 
 

@@ -60,6 +60,8 @@ def agreement(of: Found) -> list[str]:
     held = ", ".join(f"{peer} {difference:.1e}" for peer, difference in largest.items())
     control = of.get("the_same_without_momentum")
     beside = f"; the same loop without momentum: {control:.1e}" if control is not None else ""
+    if "one_rounding_beside" in of:
+        beside += f"; bakeoff, begun one rounding beside: {of['one_rounding_beside']:.1e}"
     return [
         f"Largest relative difference from bakeoff's losses in {of['steps']} steps, {of['precision']} "
         f"(at most {of['tolerance']:.0e}): {held}{beside}.",

@@ -27,7 +27,7 @@ MODULES = {  # contestant -> its file here
 }
 OURS = "bakeoff"
 SEED = 0
-LR, MOMENTUM, WEIGHT_DECAY = 0.002, 0.9, 5e-4  # a rate at which 20 steps magnify rounding little
+LR, MOMENTUM, WEIGHT_DECAY = 0.001, 0.9, 5e-4  # a rate at which 20 steps magnify rounding little
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
