@@ -269,6 +269,19 @@ def test_the_pages_speak_of_the_project_alone(page: str) -> None:
         assert not re.findall(pattern, read(page), re.IGNORECASE), pattern
 
 
+def test_the_peers_shown_are_those_of_their_record() -> None:
+    measured = json.loads(read("benchmarks/reports/2026-11-23-peers-resnet_20.json"))["measured"]
+    contests = [
+        measured[part]["resnet_20"][way]["peers"] for part in ("training", "evaluation") for way in ("shipped", "best")
+    ]
+    names = {"plain torch and torchvision": "torchvision"}
+    rows = re.findall(r"^\| ([\w ]+) \|((?: (?:\d\.\d\d|-) \|){4})$", read("docs/speed.md"), re.MULTILINE)
+    assert len(rows) == len(contests[1]) - 1
+    for name, figures in rows:
+        found = [of.get(names.get(name, name.lower()), {}).get("times_as_fast", {}) for of in contests]
+        assert figures.split(" |")[:-1] == [f" {of['median']:.2f}" if of.get("n") else " -" for of in found]
+
+
 def test_the_result_shown_is_that_of_its_record() -> None:
     """The figures in both READMEs are those of the run kept in docs/runs, to the digit."""
     summary = json.loads((ROOT / "docs" / "runs" / "resnet_20-15-epochs" / "evaluation_summary.json").read_text())

@@ -62,9 +62,10 @@ def agreement(of: Found) -> list[str]:
     beside = f"; the same loop without momentum: {control:.1e}" if control is not None else ""
     if "one_rounding_beside" in of:
         beside += f"; bakeoff, begun one rounding beside: {of['one_rounding_beside']:.1e}"
+    most = f"{of['tolerance']:.1e}".replace(".0e", "e")
     return [
         f"Largest relative difference from bakeoff's losses in {of['steps']} steps, {of['precision']} "
-        f"(at most {of['tolerance']:.0e}): {held}{beside}.",
+        f"(at most {most}): {held}{beside}.",
         "",
     ]
 
